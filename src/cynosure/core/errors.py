@@ -1,0 +1,104 @@
+"""Name every way Cynosure fails. Knows nothing of HTTP, tensors or files.
+
+One tree; the server maps it to status codes in one place (`server/errors.py`):
+
+    CynosureError
+    ├── InputError                  the caller's request is unusable
+    │   ├── EmptyInput              nothing was asked
+    │   ├── InputTooLong            over a stated limit; nothing is truncated
+    │   ├── UnknownOption           an option, field or name that does not exist
+    │   └── NotFound                a model, store or object that is not here
+    ├── CheckpointError             a checkpoint cannot be served
+    │   ├── CheckpointNotFound      no such folder, shard, file or cached hub id
+    │   ├── CheckpointCorrupt       truncated, mis-shaped, missing or non-finite weights
+    │   ├── CheckpointUnsafe        pickled weights or code; never opened
+    │   ├── UnsupportedArchitecture an architecture that has no parity proof here
+    │   └── UnsupportedConfig       a config key or value that would change the maths
+    ├── TemplateError               a chat template failed, or ran over its limits
+    ├── AttentionError              a spec, plan and sources that do not fit together
+    │   └── UnsupportedByBackend    a backend asked for by name can't do this; says why
+    ├── IndexFault                  the document index is absent, stale or damaged
+    └── EnvironmentFault            the machine lacks something: a port, a package, disk
+        ├── MissingPackage          an optional dependency is not installed
+        └── PortInUse               the address is taken
+
+A message says what was wrong, what was got, the limit and the remedy.
+"""
+
+from __future__ import annotations
+
+
+class CynosureError(Exception):
+    """Root of everything that Cynosure raises on purpose."""
+
+
+class InputError(CynosureError):
+    """The caller's request cannot be used as it is."""
+
+
+class EmptyInput(InputError):
+    """Nothing was asked."""
+
+
+class InputTooLong(InputError):
+    """The input is over a stated limit; nothing was truncated."""
+
+
+class UnknownOption(InputError):
+    """An option, field or name that does not exist."""
+
+
+class NotFound(InputError):
+    """A model, store or object that is not here."""
+
+
+class CheckpointError(CynosureError):
+    """A checkpoint cannot be served."""
+
+
+class CheckpointNotFound(CheckpointError):
+    """No such folder, shard, file or locally cached hub id."""
+
+
+class CheckpointCorrupt(CheckpointError):
+    """Weights are truncated, mis-shaped, missing or not finite."""
+
+
+class CheckpointUnsafe(CheckpointError):
+    """Pickled weights or code from a checkpoint; never opened."""
+
+
+class UnsupportedArchitecture(CheckpointError):
+    """An architecture that has no parity proof here."""
+
+
+class UnsupportedConfig(CheckpointError):
+    """A config key or value that would change the maths and is not understood."""
+
+
+class TemplateError(CynosureError):
+    """A chat template failed, or ran over its time or size limit."""
+
+
+class AttentionError(CynosureError):
+    """A spec, a plan and sources that do not fit together."""
+
+
+class UnsupportedByBackend(AttentionError):
+    """A backend that was asked for by name cannot do this; the message says why."""
+
+
+class IndexFault(CynosureError):
+    """The document index is absent, stale or damaged."""
+
+
+class EnvironmentFault(CynosureError):
+    """The machine lacks something that is needed."""
+
+
+class MissingPackage(EnvironmentFault):
+    """A package that this feature needs is not installed."""
+
+
+class PortInUse(EnvironmentFault):
+    """The address to listen on is taken."""
