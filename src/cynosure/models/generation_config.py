@@ -1,0 +1,105 @@
+"""Read a checkpoint's `generation_config.json`. Knows nothing of how tokens are sampled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cynosure.core.errors import UnsupportedConfig
+from cynosure.models.config_reader import ConfigReader
+from cynosure.models.json_file import read_json_object
+
+_TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+
+
+@dataclass(frozen=True)
+class GenerationDefaults:
+    """What a checkpoint's authors advise; None where they say nothing. A request overrides each.
+
+    `other` lists the keys that the file holds and that nobody here reads.
+    """
+
+    eos_token_ids: tuple[int, ...] = ()
+    bos_token_id: int | None = None
+    pad_token_id: int | None = None
+    decoder_start_token_id: int | None = None
+    do_sample: bool | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    max_new_tokens: int | None = None
+    other: tuple[str, ...] = ()
+
+
+def read_generation_defaults(folder: Path) -> GenerationDefaults:
+    """The defaults in `folder`: token ids that generation_config.json lacks come from config.json.
+
+    Raises:
+        CheckpointCorrupt: A file is no JSON object.
+        UnsupportedConfig: A key that we read has the wrong type or range.
+    """
+    path = folder / "generation_config.json"
+    values = read_json_object(path) if path.is_file() else {}
+    config_path = folder / "config.json"
+    config = read_json_object(config_path) if config_path.is_file() else {}
+    for key in _TOKEN_KEYS:
+        if values.get(key) is None and config.get(key) is not None:
+            values[key] = config[key]
+    reader = ConfigReader(values, where=path.name)
+    known = GenerationDefaults(
+        eos_token_ids=_eos_token_ids(reader),
+        bos_token_id=_token_id(reader, "bos_token_id"),
+        pad_token_id=_token_id(reader, "pad_token_id"),
+        decoder_start_token_id=_token_id(reader, "decoder_start_token_id"),
+        do_sample=reader.take("do_sample", bool, None),
+        temperature=_at_least_zero(reader, "temperature"),
+        top_k=_top_k(reader),
+        top_p=_share(reader, "top_p"),
+        min_p=_share(reader, "min_p"),
+        repetition_penalty=reader.take("repetition_penalty", float, None, positive=True),
+        max_new_tokens=reader.take("max_new_tokens", int, None, positive=True),
+        other=reader.unread,
+    )
+    return known
+
+
+def _eos_token_ids(reader: ConfigReader) -> tuple[int, ...]:
+    if not reader.holds("eos_token_id", list):
+        one = _token_id(reader, "eos_token_id")
+        return () if one is None else (one,)
+    ids = reader.take_list("eos_token_id", int) or ()
+    if any(token_id < 0 for token_id in ids):
+        raise UnsupportedConfig(
+            f"{reader.where} has a negative id in eos_token_id = {list(ids)}; correct the file."
+        )
+    return tuple(dict.fromkeys(ids))
+
+
+def _token_id(reader: ConfigReader, key: str) -> int | None:
+    value = reader.take(key, int, None)
+    # Old configs write -1 for "none".
+    return None if value is not None and value < 0 else value
+
+
+def _at_least_zero(reader: ConfigReader, key: str) -> float | None:
+    value = reader.take(key, float, None)
+    if value is not None and value < 0:
+        raise UnsupportedConfig(f"{reader.where} has {key} = {value}; it can't be below 0. Correct the file.")
+    return value
+
+
+def _share(reader: ConfigReader, key: str) -> float | None:
+    value = _at_least_zero(reader, key)
+    if value is not None and value > 1:
+        raise UnsupportedConfig(
+            f"{reader.where} has {key} = {value}; it must lie in [0, 1]. Correct the file."
+        )
+    return value
+
+
+def _top_k(reader: ConfigReader) -> int | None:
+    # 0 and -1 both say "no limit" in the wild.
+    value = reader.take("top_k", int, None)
+    return None if value is not None and value <= 0 else value
