@@ -16,7 +16,7 @@ from cynosure.attention.backends.call import AttentionCall, Backend
 from cynosure.attention.backends.tiled import TiledBackend
 from cynosure.attention.grid import Grid
 from cynosure.attention.masks import Causal, Cover, Full
-from cynosure.attention.state import AttentionState, merge
+from cynosure.attention.state import AttentionState, accumulation_dtype, merge
 from cynosure.attention.stats import Stats
 
 _flash_attention_for_cpu: Callable[..., tuple[Tensor, Tensor]] = (
@@ -41,6 +41,8 @@ class SdpaBackend(Backend):
             reasons.append(f"the kernel wants keys and values of one width; got {widths}")
         if spec.score.softcap is not None:
             reasons.append("the kernel can't bend scores (softcap)")
+        if spec.score.log_n is not None and call.q.dtype.itemsize < 4:
+            reasons.append("log-n would be rounded into queries of 16 bits: the kernel takes one scale")
         if spec.selection is not None:
             reasons.append("a selection needs the scores before the softmax")
         if self._needs_mask(call):
@@ -157,7 +159,10 @@ def _mask_of(
         if cover == Cover.FULL:
             return None, None
     allowed = call.mask.allowed(tile)
-    added = q.new_zeros(1, rows, columns) if bias is None else bias.to(q.dtype).expand(-1, rows, columns)
+    # Wider than q where q is narrow: a bias rounded to bfloat16 would cost the scores two digits.
+    dtype = accumulation_dtype(q.dtype)
+    added = q.new_zeros(1, rows, columns, dtype=dtype) if bias is None else bias.to(dtype)
+    added = added.expand(-1, rows, columns)
     added = added.masked_fill(~allowed, float("-inf"))
     sees = (~torch.isneginf(added)).any(-1).expand(q.shape[0], rows)
     return added.contiguous()[None], sees

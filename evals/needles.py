@@ -1,0 +1,184 @@
+"""Retrieve a passkey with a two-layer model whose every logit is known beforehand; prints a table.
+
+    python evals/needles.py [--write] [--length 131072]
+
+The model is built by hand (an induction circuit, Olsson et al., arXiv 2209.11895):
+
+- layer 1, a previous-token head: queries and keys are constant vectors under a rotation, queries turned
+  by one position more. Its logit at distance d from the previous token is `c * sum_f cos(f d)`.
+- layer 2, a matching head: the query is the marker at the end, the keys are what layer 1 copied. The token
+  behind the marker's first occurrence has logit M, every other token 0.
+
+So the share of the passkey is `e^M / (e^M + n - 1)` over the n tokens that the mask shows to the last
+query, and it wins over the most frequent filler, seen m times, exactly if it is visible and `e^M > m`.
+Each row below says what the arithmetic demands and what came out; they must agree in every row, and the
+measured share must equal the predicted one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cynosure.attention import AttentionPlan, AttentionSpec, DenseSource, Heads, Score, Watch, attend
+from cynosure.attention.masks.parse import parse_mask
+from cynosure.attention.positions import Rope
+from cynosure.evaluate.results import write_result
+
+LENGTH = 131_072
+NUM_FILLERS, NUM_PASSKEYS = 32, 10
+MARKER = NUM_FILLERS + NUM_PASSKEYS
+WIDTH = 48
+ROPE = Rope(WIDTH, 50.0)
+LEAK = 1e-7
+PATTERNS = (
+    "Causal()",
+    "Causal() & (Window(4096) | Global(64))",
+    "Causal() & (Blocks(64, 1) | Random(64, 3, 7) | Global(64))",
+)
+# Places from the start and, below 0, from the end: inside and just outside of windows, sinks and blocks.
+PLACES = (10, 63, 64, -30, -100, -4096, -4097, -60_000)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One needle under one pattern: what must come out, and what did."""
+
+    pattern: str
+    place: int
+    margin: float
+    is_visible: bool
+    predicted_share: float
+    must_retrieve: bool
+    share: float
+    retrieved: bool
+
+    @property
+    def is_right(self) -> bool:
+        """Whether measurement and arithmetic agree."""
+        close = math.isclose(self.share, self.predicted_share, rel_tol=2e-3, abs_tol=1e-6)
+        return close and self.retrieved == self.must_retrieve
+
+
+def previous_token_scale(length: int) -> float:
+    """Return the `c` for which all but `LEAK` of layer 1's attention is on the previous token."""
+    distances = torch.arange(1, length, dtype=torch.float64)
+    frequencies = ROPE.inverse_frequencies(torch.float64)
+    total = torch.zeros_like(distances)
+    for frequency in frequencies:
+        total += torch.cos(distances * frequency)
+    margin = float(len(frequencies) - total.max())
+    return math.log(length / LEAK) / margin
+
+
+def haystack(length: int, place: int, passkey: int, seed: int) -> tuple[Tensor, int]:
+    """Return fillers, marker and passkey at `place`, the marker at the end; and the passkey's index."""
+    filler = torch.randint(0, NUM_FILLERS, (length,), generator=torch.Generator().manual_seed(seed))
+    at = place if place >= 0 else length + place
+    filler[at - 1], filler[at], filler[-1] = MARKER, NUM_FILLERS + passkey, MARKER
+    return filler, at
+
+
+def copy_previous(tokens: Tensor, pattern: str) -> Tensor:
+    """Run layer 1 over all tokens; return what each token knows of the one before it."""
+    length = tokens.numel()
+    content = torch.zeros(length, 1, WIDTH)
+    content[..., : WIDTH // 2] = 1.0
+    positions = torch.arange(length)
+    # The query of token i stands where token i - 1 stands, so that a distance of 0 means the previous token.
+    q, k = ROPE.rotate(content, (positions - 1).clamp(min=0)), ROPE.rotate(content, positions)
+    v = torch.nn.functional.one_hot(tokens, WIDTH).float()[:, None]
+    spec = AttentionSpec(
+        Heads.of(1, WIDTH), parse_mask(pattern), ROPE, Score(scale=previous_token_scale(length))
+    )
+    return attend(spec, q, [DenseSource(k, v)], AttentionPlan.of_lengths([length])).out
+
+
+def match(tokens: Tensor, known: Tensor, pattern: str, margin: float, at: int) -> tuple[Tensor, float]:
+    """Run layer 2 for the last token; return its output and the share of the passkey's position."""
+    length = tokens.numel()
+    q = torch.zeros(1, 1, WIDTH)
+    q[..., MARKER] = margin
+    v = torch.nn.functional.one_hot(tokens, WIDTH).float()[:, None]
+    segments = (torch.arange(length) >= at).long() + (torch.arange(length) > at).long()
+    plan = AttentionPlan.of_lengths([1], [length], segments=[segments.tolist()])
+    spec = AttentionSpec(Heads.of(1, WIDTH), parse_mask(pattern), ROPE, Score(scale=1.0))
+    state = attend(spec, q, [DenseSource(known, v)], plan, watch=Watch())
+    return state.out[0, 0], float(state.shares[0, 0, 1])
+
+
+def run(pattern: str, length: int, place: int, margin: float, known: dict[tuple[str, int], Tensor]) -> Trial:
+    """Return one trial; `known` keeps layer 1's output, which does not depend on the margin."""
+    passkey = abs(place) % NUM_PASSKEYS
+    tokens, at = haystack(length, place, passkey, seed=place % 1000)
+    if (pattern, place) not in known:
+        known.clear()
+        known[pattern, place] = copy_previous(tokens, pattern)
+    out, share = match(tokens, known[pattern, place], pattern, margin, at)
+    last = AttentionPlan.of_lengths([1], [length]).grids[0][0]
+    visible = parse_mask(pattern).allowed(last)[0]
+    counts = torch.bincount(tokens[visible & (tokens < NUM_FILLERS)], minlength=1)
+    is_visible = bool(visible[at])
+    weight = math.exp(margin)
+    predicted = weight / (weight + int(visible.sum()) - 1) if is_visible else 0.0
+    return Trial(
+        pattern=pattern,
+        place=place,
+        margin=margin,
+        is_visible=is_visible,
+        predicted_share=predicted,
+        must_retrieve=is_visible and weight > int(counts.max()),
+        share=share,
+        retrieved=int(out.argmax()) == NUM_FILLERS + passkey,
+    )
+
+
+def trials(length: int, patterns: Sequence[str] = PATTERNS, places: Sequence[int] = PLACES) -> list[Trial]:
+    """Run every pattern and place that fits, with a margin below and one above what is needed."""
+    results, known = [], {}
+    edge = math.log(length / NUM_FILLERS)
+    for pattern in patterns:
+        fitting = [place for place in places if abs(place) < length - 1]
+        # Full attention sees every place alike: two of them tell as much as all.
+        for place in fitting if pattern != "Causal()" else fitting[-2:]:
+            results += [run(pattern, length, place, margin, known) for margin in (edge - 3, edge + 3)]
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="write results/needles.json")
+    parser.add_argument("--length", type=int, default=LENGTH)
+    arguments = parser.parse_args()
+    start = time.perf_counter()
+    results = trials(arguments.length)
+    print(f"{'pattern':<62}{'place':>8}{'margin':>8}{'predicted':>11}{'share':>9}  must  did")
+    for trial in results:
+        print(
+            f"{trial.pattern:<62}{trial.place:>8}{trial.margin:>8.2f}{trial.predicted_share:>11.5f}"
+            f"{trial.share:>9.5f}  {'yes ' if trial.must_retrieve else 'no  '}  "
+            f"{'yes' if trial.retrieved else 'no'}{'' if trial.is_right else '  WRONG'}"
+        )
+    num_right = sum(trial.is_right for trial in results)
+    print(f"{num_right} of {len(results)} as the arithmetic says, in {time.perf_counter() - start:.0f} s")
+    if arguments.write:
+        metrics = {
+            "length": arguments.length,
+            "trials": len(results),
+            "as_predicted": num_right,
+            "must_retrieve": sum(trial.must_retrieve for trial in results),
+            "max_share_error": max(abs(trial.share - trial.predicted_share) for trial in results),
+        }
+        write_result("needles", metrics, "python evals/needles.py --write")
+
+
+if __name__ == "__main__":
+    main()
