@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cynosure.attention import AttentionSpec, AttentionState, attend, explain, merge
     from cynosure.core.errors import CynosureError
-    from cynosure.models import load
+    from cynosure.models.load import load
 
 __version__ = "0.1.0"
 __all__ = ["AttentionSpec", "AttentionState", "CynosureError", "attend", "explain", "load", "merge"]
@@ -22,7 +22,7 @@ _HOMES = {
     "CynosureError": "cynosure.core.errors",
     "attend": "cynosure.attention",
     "explain": "cynosure.attention",
-    "load": "cynosure.models",
+    "load": "cynosure.models.load",
     "merge": "cynosure.attention",
 }
 

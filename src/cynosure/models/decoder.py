@@ -1,0 +1,134 @@
+"""Run a decoder's graph: tokens in, hidden states and logits out. Knows nothing of files or sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cynosure.attention import AttentionState, Watch
+from cynosure.cache import ContiguousCache
+from cynosure.core.errors import InputTooLong
+from cynosure.models.batch import Batch
+from cynosure.models.decoder_spec import AttentionBlockSpec, DecoderSpec, FeedForwardSpec, LayerSpec
+from cynosure.models.forward_pass import AttentionBlock, ForwardPass
+from cynosure.models.mla_attention import MlaAttention, MlaSpec
+from cynosure.models.mlp import Mlp
+from cynosure.models.moe import Moe, MoeSpec
+from cynosure.models.norm import Norm
+from cynosure.models.self_attention import SelfAttention
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """What a forward pass gives: packed hidden states, and what was observed in each watched layer."""
+
+    hidden: Float[Tensor, "n hidden"]
+    states: dict[int, AttentionState]
+
+
+def attention_block(spec: AttentionBlockSpec, hidden_size: int, layer: int) -> AttentionBlock:
+    """Make the attention half of a layer."""
+    if isinstance(spec, MlaSpec):
+        return MlaAttention(spec, hidden_size, layer)
+    return SelfAttention(spec, hidden_size, layer)
+
+
+def feed_forward(spec: FeedForwardSpec, hidden_size: int) -> nn.Module:
+    """Make the feed-forward half of a layer."""
+    return Moe(spec, hidden_size) if isinstance(spec, MoeSpec) else Mlp(spec, hidden_size)
+
+
+class DecoderLayer(nn.Module):
+    """Attention, then a feed-forward layer, each added to what came in."""
+
+    def __init__(self, spec: LayerSpec, hidden_size: int, layer: int) -> None:
+        """Hold both halves and their norms."""
+        super().__init__()
+        self.attention_norm = Norm(spec.norm, hidden_size)
+        self.attention = attention_block(spec.attention, hidden_size, layer)
+        self.mlp_norm = Norm(spec.norm, hidden_size)
+        self.mlp = feed_forward(spec.mlp, hidden_size)
+        has_post = spec.has_post_norms
+        self.attention_post_norm = Norm(spec.norm, hidden_size) if has_post else nn.Identity()
+        self.mlp_post_norm = Norm(spec.norm, hidden_size) if has_post else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
+        """Return the tokens after this layer."""
+        x = x + self.attention_post_norm(self.attention(self.attention_norm(x), forward_pass))
+        return x + self.mlp_post_norm(self.mlp(self.mlp_norm(x)))
+
+
+class Decoder(nn.Module):
+    """A causal language model; build it on the meta device and let `fill` assign its weights."""
+
+    def __init__(self, spec: DecoderSpec) -> None:
+        """Hold embeddings, layers and head; a tied head shares the embedding's parameter."""
+        super().__init__()
+        width = spec.hidden_size
+        self.spec = spec
+        self.embed = nn.Embedding(spec.vocab_size, width)
+        self.positions = None if spec.num_positions is None else nn.Embedding(spec.num_positions, width)
+        self.embed_norm = nn.Identity() if spec.embedding_norm is None else Norm(spec.embedding_norm, width)
+        layers = [DecoderLayer(layer, width, index) for index, layer in enumerate(spec.layers)]
+        self.cache_shapes = tuple(layer.attention.cache_shape for layer in layers)
+        self.layers = nn.ModuleList(layers)
+        self.norm = Norm(spec.final_norm, width)
+        self.head = nn.Linear(width, spec.vocab_size, spec.has_head_bias)
+        if spec.is_head_tied:
+            self.head.weight = self.embed.weight
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model computes in."""
+        return self.embed.weight.dtype
+
+    def new_cache(self, num_seqs: int, max_len: int) -> ContiguousCache:
+        """Return an empty cache for `num_seqs` sequences of at most `max_len` tokens."""
+        return ContiguousCache(self.cache_shapes, num_seqs, max_len, self.dtype)
+
+    def forward(
+        self,
+        batch: Batch,
+        cache: ContiguousCache | None = None,
+        *,
+        watch: Watch | None = None,
+        watched_layers: Collection[int] | None = None,
+        backend: str = "auto",
+    ) -> Output:
+        """Return the hidden states of the batch's tokens, which `cache` then holds.
+
+        Raises:
+            InputTooLong: the cache, or a table of learned positions, has no room for the batch.
+        """
+        forward_pass = ForwardPass(batch, cache, watch=watch, watched=watched_layers, backend=backend)
+        x = self.embedded(batch)
+        for layer in self.layers:
+            x = layer(x, forward_pass)
+        forward_pass.finish()
+        return Output(self.norm(x), forward_pass.states)
+
+    def embedded(self, batch: Batch) -> Float[Tensor, "n hidden"]:
+        """Return the tokens as they enter the first layer."""
+        x = self.embed(batch.token_ids)
+        if self.spec.embedding_multiplier != 1.0:
+            # Rounded to the model's dtype first, as it was trained.
+            x = x * torch.tensor(self.spec.embedding_multiplier, dtype=x.dtype, device=x.device)
+        if self.positions is not None:
+            last = int(batch.positions.max())
+            if last >= self.positions.num_embeddings:
+                raise InputTooLong(
+                    f"a token sits at position {last}; the model learned {self.positions.num_embeddings} "
+                    "positions. Shorten the input."
+                )
+            x = x + self.positions(batch.positions)
+        return self.embed_norm(x)
+
+    def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocab"]:
+        """Return the score of every next token; pass only the rows that are needed."""
+        logits = self.head(hidden)
+        cap = self.spec.logit_softcap
+        return logits if cap is None else cap * torch.tanh(logits / cap)

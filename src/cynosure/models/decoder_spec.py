@@ -1,0 +1,51 @@
+"""Describe a decoder as a value, layer by layer. Knows nothing of tensors or of any checkpoint's words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from cynosure.models.mla_attention import MlaSpec
+from cynosure.models.mlp import MlpSpec
+from cynosure.models.moe import MoeSpec
+from cynosure.models.norm import NormSpec
+from cynosure.models.self_attention import SelfAttentionSpec
+
+AttentionBlockSpec: TypeAlias = SelfAttentionSpec | MlaSpec
+FeedForwardSpec: TypeAlias = MlpSpec | MoeSpec
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer: `x + attention(norm(x))`, then `x + mlp(norm(x))`.
+
+    With `has_post_norms` what a half gives is normalised again before it is added (Gemma 2).
+    """
+
+    attention: AttentionBlockSpec
+    mlp: FeedForwardSpec
+    norm: NormSpec
+    has_post_norms: bool = False
+
+
+@dataclass(frozen=True)
+class DecoderSpec:
+    """A causal language model.
+
+    - `max_model_len`: tokens that a sequence may have; `None` where nothing in the model bounds it.
+    - `num_positions`: rows of a learned table of positions, which is added to the embeddings (GPT-2).
+    - `embedding_norm`: normalises the embeddings (Bloom); `embedding_multiplier` scales them (Gemma).
+    - `logit_softcap`: bounds the logits smoothly to `(-cap, cap)` (Gemma 2).
+    """
+
+    vocab_size: int
+    hidden_size: int
+    layers: tuple[LayerSpec, ...]
+    final_norm: NormSpec
+    max_model_len: int | None
+    is_head_tied: bool = False
+    has_head_bias: bool = False
+    num_positions: int | None = None
+    embedding_norm: NormSpec | None = None
+    embedding_multiplier: float = 1.0
+    logit_softcap: float | None = None

@@ -1,0 +1,46 @@
+"""Transform each token by itself: plain and gated feed-forward layers. Knows nothing of attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_new": partial(functional.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(functional.gelu, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
+
+
+@dataclass(frozen=True)
+class MlpSpec:
+    """A feed-forward layer as a value: `down(act(gate(x)) * up(x))` where gated, else `down(act(up(x)))`."""
+
+    intermediate_size: int
+    activation: str
+    is_gated: bool = True
+    has_bias: bool = False
+
+
+class Mlp(nn.Module):
+    """A feed-forward layer (GLU variants: arXiv 2002.05202)."""
+
+    def __init__(self, spec: MlpSpec, hidden_size: int) -> None:
+        """Hold `up`, `down` and, where gated, `gate`."""
+        super().__init__()
+        self.act = ACTIVATIONS[spec.activation]
+        self.gate = nn.Linear(hidden_size, spec.intermediate_size, spec.has_bias) if spec.is_gated else None
+        self.up = nn.Linear(hidden_size, spec.intermediate_size, spec.has_bias)
+        self.down = nn.Linear(spec.intermediate_size, hidden_size, spec.has_bias)
+
+    def forward(self, x: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
+        """Return the transformed tokens."""
+        inner = self.act(self.up(x)) if self.gate is None else self.act(self.gate(x)) * self.up(x)
+        return self.down(inner)

@@ -1,0 +1,68 @@
+"""Project tokens to queries, keys and values, attend, project back. Knows nothing of layers around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cynosure.attention import AttentionSpec, AttentionWeights, Sink
+from cynosure.attention.positions import Rotary
+from cynosure.cache import LayerShape
+from cynosure.models.forward_pass import AttentionBlock, ForwardPass
+from cynosure.models.norm import Norm, NormSpec
+
+
+@dataclass(frozen=True)
+class SelfAttentionSpec:
+    """Attention with a projection each for q, k, v and the output.
+
+    `qk_norm` normalises every head of q and k before the rotation (Qwen3, Gemma 3; arXiv 2302.05442).
+    """
+
+    attention: AttentionSpec
+    has_qkv_bias: bool = False
+    has_out_bias: bool = False
+    qk_norm: NormSpec | None = None
+
+
+@final
+class SelfAttention(AttentionBlock):
+    """Multi-head attention over a sequence's own tokens (arXiv 1706.03762), grouped heads included."""
+
+    def __init__(self, spec: SelfAttentionSpec, hidden_size: int, layer: int) -> None:
+        """Hold `q`, `k`, `v`, `o`, and norms and sinks where the spec has them."""
+        super().__init__()
+        heads = spec.attention.heads
+        self.spec = spec
+        self.layer = layer
+        self.q = nn.Linear(hidden_size, heads.num_heads * heads.head_dim, spec.has_qkv_bias)
+        self.k = nn.Linear(hidden_size, heads.num_kv_heads * heads.head_dim, spec.has_qkv_bias)
+        self.v = nn.Linear(hidden_size, heads.num_kv_heads * heads.v_head_dim, spec.has_qkv_bias)
+        self.o = nn.Linear(heads.num_heads * heads.v_head_dim, hidden_size, spec.has_out_bias)
+        self.q_norm = nn.Identity() if spec.qk_norm is None else Norm(spec.qk_norm, heads.head_dim)
+        self.k_norm = nn.Identity() if spec.qk_norm is None else Norm(spec.qk_norm, heads.head_dim)
+        has_sinks = spec.attention.sink is Sink.LEARNED
+        self.sinks = nn.Parameter(torch.empty(heads.num_heads), requires_grad=False) if has_sinks else None
+
+    @property
+    def cache_shape(self) -> LayerShape:
+        """Rotated keys, and values."""
+        heads = self.spec.attention.heads
+        return LayerShape(heads.num_kv_heads, heads.head_dim, heads.v_head_dim)
+
+    def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
+        """Return what each token took from those it may attend to."""
+        spec = self.spec.attention
+        heads, position = spec.heads, spec.position
+        q = self.q_norm(self.q(x).unflatten(-1, (heads.num_heads, heads.head_dim)))
+        k = self.k_norm(self.k(x).unflatten(-1, (heads.num_kv_heads, heads.head_dim)))
+        v = self.v(x).unflatten(-1, (heads.num_kv_heads, heads.v_head_dim))
+        if isinstance(position, Rotary):
+            q, k = forward_pass.rotate(position, q), forward_pass.rotate(position, k)
+        source = forward_pass.extend(self.layer, k, v)
+        out = forward_pass.attend(self.layer, spec, q, source, AttentionWeights(sinks=self.sinks))
+        return self.o(out.flatten(1))

@@ -1,0 +1,128 @@
+"""Break a decoder in one way at a time, so that a comparison can show that it would notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from cynosure.attention import AttentionSpec
+from cynosure.attention.masks import And, Full, Mask, Window
+from cynosure.attention.positions import NoPosition, NoScaling, Rope
+from cynosure.models.decoder import Decoder
+from cynosure.models.decoder_spec import DecoderSpec, LayerSpec
+from cynosure.models.self_attention import SelfAttention, SelfAttentionSpec
+
+SpecChange = Callable[[DecoderSpec], DecoderSpec]
+WeightChange = Callable[[Decoder], None]
+
+
+def attention_change(change: Callable[[AttentionSpec], AttentionSpec]) -> SpecChange:
+    def changed(layer: LayerSpec) -> LayerSpec:
+        assert isinstance(layer.attention, SelfAttentionSpec)
+        return replace(layer, attention=replace(layer.attention, attention=change(layer.attention.attention)))
+
+    return lambda spec: replace(spec, layers=tuple(map(changed, spec.layers)))
+
+
+def layer_change(change: Callable[[LayerSpec], LayerSpec]) -> SpecChange:
+    return lambda spec: replace(spec, layers=tuple(map(change, spec.layers)))
+
+
+def rope_change(change: Callable[[Rope], Rope]) -> SpecChange:
+    def changed(spec: AttentionSpec) -> AttentionSpec:
+        assert isinstance(spec.position, Rope)
+        return replace(spec, position=change(spec.position))
+
+    return attention_change(changed)
+
+
+def _wider(mask: Mask, by: int) -> Mask:
+    if isinstance(mask, And):
+        return And(tuple(_wider(part, by) for part in mask.masks))
+    return Window(mask.size + by) if isinstance(mask, Window) else mask
+
+
+def _without_qk_norm(layer: LayerSpec) -> LayerSpec:
+    assert isinstance(layer.attention, SelfAttentionSpec)
+    return replace(layer, attention=replace(layer.attention, qk_norm=None))
+
+
+SPEC_CHANGES: dict[str, SpecChange] = {
+    "rope base": rope_change(lambda rope: replace(rope, theta=rope.theta * 1.5)),
+    "rope scaling dropped": rope_change(lambda rope: replace(rope, scaling=NoScaling())),
+    "rope of neighbours": rope_change(lambda rope: replace(rope, is_interleaved=True)),
+    "position dropped": attention_change(lambda spec: replace(spec, position=NoPosition())),
+    "window + 1": attention_change(lambda spec: replace(spec, mask=_wider(spec.mask, 1))),
+    "window - 1": attention_change(lambda spec: replace(spec, mask=_wider(spec.mask, -1))),
+    "mask dropped": attention_change(lambda spec: replace(spec, mask=Full())),
+    "score scale": attention_change(
+        lambda spec: replace(
+            spec, score=replace(spec.score, scale=1.1 * spec.score.scale_for(spec.heads.head_dim))
+        )
+    ),
+    "softcap dropped": attention_change(lambda spec: replace(spec, score=replace(spec.score, softcap=None))),
+    "q and k norms dropped": layer_change(_without_qk_norm),
+    "post norms dropped": layer_change(lambda layer: replace(layer, has_post_norms=False)),
+    "logit softcap dropped": lambda spec: replace(spec, logit_softcap=None),
+    "multiplier dropped": lambda spec: replace(spec, embedding_multiplier=1.0),
+    "embedding norm dropped": lambda spec: replace(spec, embedding_norm=None),
+}
+
+
+def _swap_heads(graph: Decoder) -> None:
+    """Exchange the queries of the first and the last head, which belong to different groups."""
+    for block in graph.modules():
+        if isinstance(block, SelfAttention):
+            heads = block.spec.attention.heads
+            rows = torch.arange(heads.num_heads * heads.head_dim).unflatten(0, (heads.num_heads, -1))
+            rows = rows[[heads.num_heads - 1, *range(1, heads.num_heads - 1), 0]].flatten()
+            block.q.weight = torch.nn.Parameter(block.q.weight[rows], requires_grad=False)
+
+
+def _shift_positions(graph: Decoder) -> None:
+    assert graph.positions is not None
+    graph.positions.weight = torch.nn.Parameter(graph.positions.weight.roll(1, 0), requires_grad=False)
+
+
+WEIGHT_CHANGES: dict[str, WeightChange] = {"heads swapped": _swap_heads, "positions + 1": _shift_positions}
+
+
+def mutant(graph: Decoder, name: str) -> Decoder:
+    """Return the same weights in a graph with one fault."""
+    spec = SPEC_CHANGES[name](graph.spec) if name in SPEC_CHANGES else graph.spec
+    assert name in WEIGHT_CHANGES or spec != graph.spec, f"{name} changes nothing here"
+    with torch.device("meta"):
+        copy = Decoder(spec)
+    missing, _ = copy.load_state_dict(graph.state_dict(), strict=False, assign=True)
+    assert not missing
+    if name in WEIGHT_CHANGES:
+        WEIGHT_CHANGES[name](copy)
+    return copy
+
+
+_ALL = ("heads swapped", "mask dropped", "score scale")
+_ROPED = (*_ALL, "rope base", "rope of neighbours", "position dropped")
+_WINDOWED = (*_ROPED, "window + 1", "window - 1")
+_GEMMA = ("post norms dropped", "multiplier dropped")
+
+#: What each case must notice.
+FAULTS: dict[str, tuple[str, ...]] = {
+    "gpt2": (*_ALL, "positions + 1"),
+    "llama": _ROPED,
+    "llama-tied": _ROPED,
+    **dict.fromkeys(
+        ("llama-linear", "llama-dynamic", "llama-yarn", "llama-llama3", "llama-longrope"),
+        (*_ROPED, "rope scaling dropped"),
+    ),
+    "mistral": _WINDOWED,
+    "qwen2": _WINDOWED,
+    "qwen3": (*_WINDOWED, "q and k norms dropped"),
+    "gemma2": (*_WINDOWED, *_GEMMA, "softcap dropped", "logit softcap dropped"),
+    "gemma3": (*_WINDOWED, *_GEMMA, "rope scaling dropped", "q and k norms dropped"),
+    "phi3": _WINDOWED,
+    "phi3-long": (*_ROPED, "rope scaling dropped"),
+    "phi3-short": (*_ROPED, "rope scaling dropped"),
+    "bloom": (*_ALL, "position dropped", "embedding norm dropped"),
+}
