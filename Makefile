@@ -52,7 +52,8 @@ bench: $(STAMPS)/test ## run every benchmark and evaluation; each writes its fil
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py evals/*.py)); do \
 	  echo "== $$script"; $(BIN)/python $$script --write; done
 
-docs: $(STAMPS)/serve ## write the figures of results/ into README and docs/
+docs: $(STAMPS)/serve ## draw the masks, write the figures of results/ into README and docs/
+	$(BIN)/python docs/draw_masks.py
 	$(BIN)/python -m cynosure.evaluate.figures --write $(PAGES)
 
 clean: ## remove the environment and everything else that these targets made

@@ -108,7 +108,9 @@ def cases(
         draw(st.sampled_from(list(Sink))),
     )
     kv_lens = draw(st.lists(st.sampled_from(BLOCK_LENGTHS), min_size=1, max_size=3))
-    q_lens = [draw(st.integers(0, length)) for length in kv_lens]
+    # A whole prompt is a case of its own: fused kernels have a flag for the square causal mask.
+    is_prompt = draw(st.booleans())
+    q_lens = [length if is_prompt else draw(st.integers(0, length)) for length in kv_lens]
     num_segments = draw(st.integers(0, 4))
     return make_case(spec, q_lens, kv_lens, seed=draw(st.integers(0, 2**31)), num_segments=num_segments)
 

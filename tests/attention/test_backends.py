@@ -10,12 +10,22 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor
 
-from cynosure.attention import AttentionSpec, Heads, Score, Sink, TopK, Watch, attend
+from cynosure.attention import (
+    AttentionPlan,
+    AttentionSpec,
+    AttentionWeights,
+    Heads,
+    Score,
+    Sink,
+    TopK,
+    Watch,
+    attend,
+)
 from cynosure.attention.backends.call import AttentionCall
 from cynosure.attention.backends.choice import BACKENDS, choose
 from cynosure.attention.backends.tiled import TiledBackend
 from cynosure.attention.masks import Causal, Full
-from cynosure.attention.positions import Alibi
+from cynosure.attention.positions import Alibi, T5Bias
 from cynosure.core.errors import UnknownOption, UnsupportedByBackend
 from tests.attention.attend_cases import Case, assert_same, cases, make_case, plain_spec
 
@@ -160,6 +170,22 @@ def test_a_dense_mask_too_large_to_write_is_left_to_the_tiles() -> None:
         choice_of(replace(case, spec=replace(spec, mask=Full(), position=plain_spec().position))).name
         == "sdpa"
     )
+
+
+@pytest.mark.parametrize("backend", ["tiled", "sdpa", "flex"])
+@pytest.mark.parametrize("term", ["alibi", "t5", "key", "dense"])
+def test_no_bias_is_lost_on_a_whole_causal_prompt(backend: str, term: str) -> None:
+    position = {"alibi": Alibi(4), "t5": T5Bias(8, 16, True)}.get(term)
+    case = make_case(plain_spec(position=position), [9], [9], num_segments=0).to(torch.float32)
+    if term == "key":
+        keys = replace(case.plan.keys[0], bias=torch.randn(9))
+        case = replace(case, plan=case.plan.with_keys(keys))
+    if term == "dense":
+        case = replace(case, weights=AttentionWeights(bias=torch.randn(4, 9, 9)))
+    expected = case.attend("reference")
+    assert_same(case.attend(backend), expected, 1e-5)
+    bare = replace(case, spec=plain_spec(), weights=AttentionWeights(), plan=AttentionPlan.of_lengths([9]))
+    assert largest(bare.attend(backend).out - expected.out) > 1e-2
 
 
 def test_tiles_skip_what_the_mask_empties() -> None:

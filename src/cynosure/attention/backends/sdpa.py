@@ -100,8 +100,9 @@ class SdpaBackend(Backend):
             if mass is not None:
                 lse = part.lse[:, list(call.watched_heads)]
                 mass[rows, :, segment] = torch.logaddexp(mass[rows, :, segment], lse)
-            whole = merge(AttentionState(state.out[rows], state.lse[rows]), part)
-            state.out[rows], state.lse[rows] = whole.out, whole.lse
+            if len(runs) > 1:
+                part = merge(AttentionState(state.out[rows], state.lse[rows]), part)
+            state.out[rows], state.lse[rows] = part.out, part.lse
 
     def _needs_mask(self, call: AttentionCall) -> bool:
         is_plain = isinstance(call.mask, Full) or (
