@@ -1,0 +1,213 @@
+"""Turn texts into vectors that can be compared. Knows nothing of indexes, nor of what the texts are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cynosure.attention import Watch
+from cynosure.core.errors import CheckpointCorrupt, EmptyInput, UnsupportedArchitecture
+from cynosure.models.batch import Batch
+from cynosure.models.checkpoint import fill, open_weights
+from cynosure.models.encoder import Encoder
+from cynosure.models.fingerprint import digests_of, model_id
+from cynosure.models.heads import HEAD_ACTIVATIONS
+from cynosure.models.load import load
+from cynosure.models.pooling import pool
+from cynosure.models.sentence_folder import DenseSpec, SentenceSpec, read_sentence_folder
+from cynosure.models.token_passes import Progress, passes
+from cynosure.models.tokenizer import Encoding, Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """Vectors of length 1, and what each text cost: tokens read, and tokens that a truncation dropped."""
+
+    vectors: Float[np.ndarray, "n dim"]
+    token_counts: tuple[int, ...]
+    dropped_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AttendedTokens:
+    """What the embedder's last layer attended to in one text.
+
+    `offsets` are code points in the text; `weights` are shares of attention, the mean over heads and over the
+    text's own tokens as queries. What went to added tokens ([CLS], [SEP]) is `sink_share`; all sum to 1.
+    """
+
+    offsets: tuple[tuple[int, int], ...]
+    weights: tuple[float, ...]
+    sink_share: float
+
+
+class Embedder:
+    """A sentence-transformers folder that embeds.
+
+    Vectors always have length 1, also where the folder does not ask for it: what compares them here
+    takes the cosine. `model_id` is `name@fingerprint:dtype`: it changes with everything that shapes a vector.
+    """
+
+    def __init__(self, model_id: str, sentence: SentenceSpec, graph: Encoder, tokenizer: Tokenizer) -> None:
+        """Wrap what `load_embedder` read."""
+        self.model_id = model_id
+        limits = (sentence.max_tokens, tokenizer.max_length, graph.spec.max_model_len)
+        self.max_tokens = min(limit for limit in limits if limit is not None)
+        self.tokenizer = tokenizer
+        self._sentence = sentence
+        self._graph = graph
+        self._dense = [_load_dense(spec) for spec in sentence.dense]
+        pooled = len(sentence.poolings) * graph.spec.hidden_size
+        self.dim = sentence.dense[-1].out_features if sentence.dense else pooled
+
+    @property
+    def name(self) -> str:
+        """What the model is called, without the fingerprint."""
+        return self.model_id.partition("@")[0]
+
+    def count_tokens(self, text: str) -> int:
+        """How many tokens the model reads, added ones included."""
+        return len(self.tokenizer.encode(text))
+
+    def embed(self, texts: Sequence[str], progress: Progress | None = None) -> Float[np.ndarray, "n dim"]:
+        """Return a vector of length 1 for each text.
+
+        Raises:
+            EmptyInput: A text has no character but white space.
+            InputTooLong: A text has more than `max_tokens` tokens.
+        """
+        return self.embed_counted(texts, progress=progress).vectors
+
+    def embed_counted(
+        self, texts: Sequence[str], *, truncate: bool = False, progress: Progress | None = None
+    ) -> Embeddings:
+        """Return vectors with what each text cost.
+
+        Args:
+            texts: The texts.
+            truncate: Whether to drop tokens beyond `max_tokens` instead of raising; the counts say how many.
+            progress: Called with the number of texts done and of all texts, after each pass.
+
+        Raises:
+            EmptyInput: A text has no character but white space.
+            InputTooLong: A text has more than `max_tokens` tokens, and `truncate` is not set.
+        """
+        encodings = [self._encode(text, truncate) for text in texts]
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        done = 0
+        for places in passes([len(encoding) for encoding in encodings]):
+            batch = _batch([encodings[place] for place in places])
+            vectors[places] = self._vectors(batch).numpy()
+            done += len(places)
+            if progress is not None:
+                progress(done, len(texts))
+        return Embeddings(
+            vectors,
+            tuple(len(encoding) for encoding in encodings),
+            tuple(encoding.num_dropped for encoding in encodings),
+        )
+
+    def attended(self, text: str) -> AttendedTokens:
+        """Return which of the text's tokens the last layer attended to.
+
+        Raises:
+            EmptyInput: The text has no character but white space.
+            InputTooLong: The text has more than `max_tokens` tokens.
+        """
+        encoding = self._encode(text, truncate=False)
+        last = len(self._graph.layers) - 1
+        batch = _batch([encoding], segments=[range(len(encoding))])
+        with torch.inference_mode():
+            state = self._graph(batch, watch=Watch(mass=True), watched_layers=(last,)).states[last]
+        own = [place for place, is_special in enumerate(encoding.special) if not is_special]
+        if not own:
+            return AttendedTokens((), (), 1.0)
+        received = state.shares[own].mean(dim=(0, 1)).tolist()
+        weights = tuple(received[place] for place in own)
+        return AttendedTokens(tuple(encoding.offsets[place] for place in own), weights, 1.0 - sum(weights))
+
+    def _encode(self, text: str, truncate: bool) -> Encoding:
+        if not text.strip():
+            raise EmptyInput("a text to embed is nothing but white space. Leave it out, or write something.")
+        return self.tokenizer.encode(text, max_length=self.max_tokens, truncate=truncate)
+
+    @torch.inference_mode()
+    def _vectors(self, batch: Batch) -> Float[Tensor, "num_seqs dim"]:
+        hidden = self._graph(batch).hidden.float()
+        x = torch.cat([pool(kind, hidden, batch) for kind in self._sentence.poolings], dim=-1)
+        for dense in self._dense:
+            x = dense(x)
+        return nn.functional.normalize(x, dim=-1)
+
+
+def load_embedder(
+    folder: Path, *, name: str | None = None, dtype: str = "auto", weights_sha256: str | None = None
+) -> Embedder:
+    """Load a sentence-transformers folder.
+
+    Args:
+        folder: Holds modules.json.
+        name: How the model is called; the folder's name where it is None.
+        dtype: What to compute in, as for `load`; `auto` is `fastest_dtype`.
+        weights_sha256: What model.safetensors must hash to; None takes what is there.
+
+    Raises:
+        CheckpointCorrupt: Another hash than the one asked for.
+        CheckpointError: The folder can't be served; see the subclasses.
+    """
+    sentence = read_sentence_folder(folder)
+    digests = digests_of(folder)
+    weights = sentence.encoder_folder / "model.safetensors"
+    if weights_sha256 is not None and digests.get(weights) != weights_sha256:
+        raise CheckpointCorrupt(
+            f"{weights} has the SHA-256 {digests.get(weights)}; "
+            f"{weights_sha256} was expected. Install it again."
+        )
+    model = load(sentence.encoder_folder, dtype=fastest_dtype() if dtype == "auto" else dtype)
+    if not isinstance(model.graph, Encoder):
+        raise UnsupportedArchitecture(
+            f"{folder} embeds with a {model.architecture}; only encoders embed here. Choose another folder."
+        )
+    named = model_id(name or folder.name, folder, digests, model.dtype)
+    return Embedder(named, sentence, model.graph, Tokenizer.from_folder(sentence.encoder_folder))
+
+
+def fastest_dtype() -> str:
+    """Return `bfloat16` where the CPU multiplies tiles of it (AMX), else `float32`.
+
+    Other CPUs emulate bfloat16, which is slower. How near the vectors stay is measured by
+    `evals/embedder_check.py`.
+    """
+    return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+
+
+class _Dense(nn.Module):
+    def __init__(self, spec: DenseSpec) -> None:
+        super().__init__()
+        self.linear = nn.Linear(spec.in_features, spec.out_features, spec.has_bias)
+        self.act = nn.Identity() if spec.activation == "identity" else HEAD_ACTIVATIONS[spec.activation]
+
+    def forward(self, x: Float[Tensor, "num_seqs width"]) -> Float[Tensor, "num_seqs dim"]:
+        return self.act(self.linear(x))
+
+
+def _load_dense(spec: DenseSpec) -> _Dense:
+    weights = open_weights(spec.folder)
+    with torch.device("meta"):
+        module = _Dense(spec)
+    fill(module, {name: weights.later(name) for name in weights.names()}, torch.float32)
+    return module
+
+
+def _batch(encodings: Sequence[Encoding], segments: Sequence[Sequence[int]] | None = None) -> Batch:
+    return Batch.pack(
+        [encoding.ids for encoding in encodings],
+        type_ids=[encoding.type_ids for encoding in encodings],
+        segments=segments,
+    )

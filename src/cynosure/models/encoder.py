@@ -1,0 +1,162 @@
+"""Run a stack of bidirectional layers over packed tokens. Knows nothing of brands, files or text.
+
+BERT (arXiv 1810.04805) and ModernBERT (arXiv 2412.13663) are two specs of this graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cynosure.attention import AttentionState, DenseSource, Watch
+from cynosure.attention.positions import Rotary
+from cynosure.core.errors import InputError, InputTooLong
+from cynosure.models.batch import Batch
+from cynosure.models.encoder_spec import EmbeddingSpec, EncoderSpec
+from cynosure.models.forward_pass import ForwardPass
+from cynosure.models.heads import Head
+from cynosure.models.mlp import Mlp
+from cynosure.models.norm import Norm
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderOutput:
+    """What a forward pass gives: packed hidden states, and what was observed in each watched layer."""
+
+    hidden: Float[Tensor, "n hidden"]
+    states: dict[int, AttentionState]
+
+
+class TokenEmbeddings(nn.Module):
+    """Add up token, position and type vectors, then normalise."""
+
+    def __init__(self, spec: EmbeddingSpec, hidden_size: int) -> None:
+        """Hold the tables that the spec asks for."""
+        super().__init__()
+        self.spec = spec
+        self.token = nn.Embedding(spec.vocab_size, hidden_size)
+        rows = spec.num_positions + spec.position_offset
+        self.position = nn.Embedding(rows, hidden_size) if spec.num_positions else None
+        self.token_type = nn.Embedding(spec.num_types, hidden_size) if spec.num_types else None
+        self.norm = Norm(spec.norm, hidden_size)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "n hidden"]:
+        """Return the first hidden states."""
+        x = self.token(batch.token_ids)
+        if self.token_type is not None:
+            types = torch.zeros_like(batch.token_ids) if batch.type_ids is None else batch.type_ids
+            x = x + self.token_type(types)
+        if self.position is not None:
+            x = x + self.position(batch.positions + self.spec.position_offset)
+        return self.norm(x)
+
+
+class EncoderAttention(nn.Module):
+    """Self-attention in which every token sees what the layer's mask allows, before and after it."""
+
+    def __init__(self, spec: EncoderSpec, layer: int) -> None:
+        """Hold one projection for queries, keys and values, and one for the output."""
+        super().__init__()
+        self.spec = spec.layers[layer].attention
+        self.layer = layer
+        width = self.spec.heads.num_heads * self.spec.heads.head_dim
+        self.qkv = nn.Linear(spec.hidden_size, 3 * width, spec.has_attention_bias)
+        self.out = nn.Linear(width, spec.hidden_size, spec.has_attention_bias)
+
+    def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
+        """Return what each token took from those it may attend to."""
+        heads, position = self.spec.heads, self.spec.position
+        q, k, v = self.qkv(x).view(x.shape[0], 3, heads.num_heads, heads.head_dim).unbind(1)
+        if isinstance(position, Rotary):
+            q, k = forward_pass.rotate(position, q), forward_pass.rotate(position, k)
+        return self.out(forward_pass.attend(self.layer, self.spec, q, DenseSource(k, v)).flatten(1))
+
+
+class EncoderLayer(nn.Module):
+    """Attention and a feed-forward layer around the residual stream."""
+
+    def __init__(self, spec: EncoderSpec, layer: int) -> None:
+        """Hold both halves and their norms."""
+        super().__init__()
+        has_norm = spec.layers[layer].has_attention_norm
+        self.is_pre_norm = spec.is_pre_norm
+        self.attention = EncoderAttention(spec, layer)
+        self.attention_norm = Norm(spec.norm, spec.hidden_size) if has_norm else nn.Identity()
+        self.mlp = Mlp(spec.mlp, spec.hidden_size)
+        self.mlp_norm = Norm(spec.norm, spec.hidden_size)
+
+    def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
+        """Return the tokens after this layer."""
+        if self.is_pre_norm:
+            x = x + self.attention(self.attention_norm(x), forward_pass)
+            return x + self.mlp(self.mlp_norm(x))
+        x = self.attention_norm(x + self.attention(x, forward_pass))
+        return self.mlp_norm(x + self.mlp(x))
+
+
+class Encoder(nn.Module):
+    """The whole graph; build it on the meta device and let `fill` assign its weights."""
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        """Hold embeddings, layers, a last norm where layers are pre-norm, and the head where there is one."""
+        super().__init__()
+        self.spec = spec
+        self.embeddings = TokenEmbeddings(spec.embeddings, spec.hidden_size)
+        self.layers = nn.ModuleList(EncoderLayer(spec, layer) for layer in range(len(spec.layers)))
+        self.final_norm = Norm(spec.norm, spec.hidden_size) if spec.is_pre_norm else nn.Identity()
+        self.head = None if spec.head is None else Head(spec.head, spec.hidden_size)
+        if self.head is not None and self.head.spec.is_tied:
+            self.head.output.weight = self.embeddings.token.weight
+
+    def forward(
+        self,
+        batch: Batch,
+        *,
+        watch: Watch | None = None,
+        watched_layers: Collection[int] | None = None,
+        backend: str = "auto",
+    ) -> EncoderOutput:
+        """Return the hidden states of whole sequences; there is no cache, since every token sees all others.
+
+        Raises:
+            InputTooLong: a sequence is longer than the model.
+            InputError: a token or type id does not exist.
+        """
+        self._check(batch)
+        forward_pass = ForwardPass(batch, watch=watch, watched=watched_layers, backend=backend)
+        x = self.embeddings(batch)
+        for layer in self.layers:
+            x = layer(x, forward_pass)
+        return EncoderOutput(self.final_norm(x), forward_pass.states)
+
+    def logits(self, hidden: Float[Tensor, "n hidden"], batch: Batch) -> Float[Tensor, "rows outputs"]:
+        """Return what the head says of each sequence, or of each token.
+
+        Raises:
+            InputError: the checkpoint has no head.
+        """
+        if self.head is None:
+            raise InputError("this encoder has no head: it gives hidden states. Load a model with a head.")
+        return self.head(hidden, batch)
+
+    def _check(self, batch: Batch) -> None:
+        longest = max(batch.new_lens)
+        if longest > self.spec.max_model_len:
+            raise InputTooLong(
+                f"a sequence has {longest} tokens; the model reads {self.spec.max_model_len}. Split the text."
+            )
+        _check_ids("token", batch.token_ids, self.spec.embeddings.vocab_size)
+        if batch.type_ids is not None:
+            _check_ids("type", batch.type_ids, max(1, self.spec.embeddings.num_types))
+
+
+def _check_ids(name: str, ids: Int[Tensor, " n"], limit: int) -> None:
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= limit:
+        raise InputError(
+            f"{name} ids from {low} to {high} were given; the model has 0..{limit - 1}. Use its tokenizer."
+        )

@@ -1,0 +1,106 @@
+"""Describe an encoder and its head as values. Knows nothing of tensors, files or brands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cynosure.attention import AttentionSpec
+from cynosure.models.mlp import MlpSpec
+from cynosure.models.norm import NormSpec
+
+
+class HeadKind(Enum):
+    """What a head answers, and for what: each token (`MASKED_LM`, `TOKEN`, `SPAN`) or each sequence."""
+
+    MASKED_LM = "masked_lm"
+    SEQUENCE = "sequence"
+    TOKEN = "token"
+    SPAN = "span"
+
+
+class Pooling(Enum):
+    """How the tokens of a sequence become one vector; the names are those of sentence-transformers.
+
+    `MEAN_SQRT_LEN` divides the sum by the root of the length, `WEIGHTED_MEAN` weighs token i of 1..n by i
+    (SGPT, arXiv 2202.08904, equation 2).
+    """
+
+    CLS = "cls"
+    MEAN = "mean"
+    MAX = "max"
+    MEAN_SQRT_LEN = "mean_sqrt_len_tokens"
+    WEIGHTED_MEAN = "weightedmean"
+    LAST_TOKEN = "lasttoken"
+
+
+@dataclass(frozen=True)
+class TransformSpec:
+    """What a head does before its last projection: `norm(activation(dense(x)))`."""
+
+    activation: str
+    has_bias: bool = True
+    norm: NormSpec | None = None
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head as a value.
+
+    `labels` names the outputs (empty for masked LM, whose outputs are the vocabulary); `pooling` stands
+    before the transform, for `SEQUENCE` alone. `problem_type` (`regression`, `single_label_classification`
+    or `multi_label_classification`) and `activation` (`sigmoid` or `identity`, as a cross-encoder declares
+    it) say what becomes of the logits; see `heads.scores`.
+    """
+
+    kind: HeadKind
+    num_outputs: int
+    transform: TransformSpec | None = None
+    pooling: Pooling | None = None
+    labels: tuple[str, ...] = ()
+    problem_type: str | None = None
+    activation: str | None = None
+    has_bias: bool = True
+    is_tied: bool = False
+
+
+@dataclass(frozen=True)
+class EmbeddingSpec:
+    """How token ids become vectors: the sum of what is there, normalised.
+
+    `num_positions` and `num_types` of 0 mean that there is no such table. Position i reads row
+    `i + position_offset` (RoBERTa keeps its first rows for padding).
+    """
+
+    vocab_size: int
+    norm: NormSpec
+    num_positions: int = 0
+    num_types: int = 0
+    position_offset: int = 0
+
+
+@dataclass(frozen=True)
+class EncoderLayerSpec:
+    """One layer; without its attention norm, attention reads the residual stream as it is."""
+
+    attention: AttentionSpec
+    has_attention_norm: bool = True
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """A stack of bidirectional layers, and what reads it.
+
+    Pre-norm layers compute `x + f(norm(x))` and end with a norm of their own; post-norm ones
+    `norm(x + f(x))`.
+    """
+
+    hidden_size: int
+    embeddings: EmbeddingSpec
+    layers: tuple[EncoderLayerSpec, ...]
+    mlp: MlpSpec
+    norm: NormSpec
+    is_pre_norm: bool
+    has_attention_bias: bool
+    max_model_len: int
+    head: HeadSpec | None = None

@@ -1,0 +1,30 @@
+"""Name a model by all that shapes what it computes. Knows nothing of what it computes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+_SHAPING = ("*.json", "*/config.json", "*.safetensors", "*/*.safetensors")
+#: Files that tell how a model was made, or how others should cite it.
+_NOT_SHAPING = frozenset(("data_config.json", "README.json", "train_script.json"))
+
+
+def digests_of(folder: Path) -> dict[Path, str]:
+    """Return the SHA-256 of each config, tokenizer and weight file of a checkpoint, in order of names."""
+    paths = {path for pattern in _SHAPING for path in folder.glob(pattern) if path.name not in _NOT_SHAPING}
+    digests = {}
+    for path in sorted(paths):
+        with path.open("rb") as file:
+            digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def model_id(name: str, folder: Path, digests: Mapping[Path, str], dtype: torch.dtype) -> str:
+    """Return `name@fingerprint:dtype`, equal only where vectors and scores may be compared."""
+    lines = "".join(f"{path.relative_to(folder)} {digest}\n" for path, digest in digests.items())
+    fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
+    return f"{name}@{fingerprint}:{str(dtype).removeprefix('torch.')}"

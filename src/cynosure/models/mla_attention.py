@@ -1,0 +1,102 @@
+"""Compress tokens to latent rows, attend to those, project back. Knows nothing of layers around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cynosure.attention import AttentionSpec, Score
+from cynosure.attention.masks import Causal, Mask
+from cynosure.attention.mla import ExpandedSource, MlaReading, MlaWidths, absorb, absorbed_source, project
+from cynosure.attention.positions import Rope
+from cynosure.cache import LayerShape
+from cynosure.models.batch import Batch
+from cynosure.models.forward_pass import AttentionBlock, ForwardPass
+from cynosure.models.norm import Norm, NormSpec
+
+
+@dataclass(frozen=True)
+class MlaSpec:
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
+
+    - `scale`: of scores, under both readings.
+    - `q_latent_dim`: width that queries are compressed to first; `None` projects them directly.
+    - `has_bias`: of the compressing projections and of the output's.
+    - `reading`: how cached rows are read; `None` absorbs where every sequence brings one token, and expands
+      otherwise.
+    """
+
+    widths: MlaWidths
+    position: Rope
+    norm: NormSpec
+    scale: float
+    q_latent_dim: int | None = None
+    has_bias: bool = False
+    mask: Mask = field(default_factory=Causal)
+    reading: MlaReading | None = None
+
+    def attention(self, reading: MlaReading) -> AttentionSpec:
+        """Return what `attend` computes under `reading`."""
+        return AttentionSpec(self.widths.heads(reading), self.mask, self.position, Score(self.scale))
+
+
+@final
+class MlaAttention(AttentionBlock):
+    """Attention whose cache holds one latent row a token, whatever the number of heads."""
+
+    def __init__(self, spec: MlaSpec, hidden_size: int, layer: int) -> None:
+        """Hold the projections; `w_k` and `w_v` lead from the latent to each head's key and value."""
+        super().__init__()
+        self.spec = spec
+        self.layer = layer
+        widths, rank = spec.widths, spec.q_latent_dim
+        q_width = widths.num_heads * widths.head_dim
+        self.q_down = nn.Identity() if rank is None else nn.Linear(hidden_size, rank, spec.has_bias)
+        self.q_norm = nn.Identity() if rank is None else Norm(spec.norm, rank)
+        self.q = nn.Linear(hidden_size if rank is None else rank, q_width, bias=False)
+        self.kv_down = nn.Linear(hidden_size, widths.row_dim, spec.has_bias)
+        self.kv_norm = Norm(spec.norm, widths.latent_dim)
+        shape = (widths.num_heads, widths.nope_dim, widths.latent_dim)
+        self.w_k = nn.Parameter(torch.empty(shape), requires_grad=False)
+        shape = (widths.num_heads, widths.v_head_dim, widths.latent_dim)
+        self.w_v = nn.Parameter(torch.empty(shape), requires_grad=False)
+        self.o = nn.Linear(widths.num_heads * widths.v_head_dim, hidden_size, spec.has_bias)
+
+    @property
+    def cache_shape(self) -> LayerShape:
+        """One row a token, and nothing beside it."""
+        return LayerShape(1, self.spec.widths.row_dim, 0)
+
+    def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
+        """Return what each token took from those it may attend to."""
+        spec, widths = self.spec, self.spec.widths
+        q = self.q(self.q_norm(self.q_down(x))).unflatten(-1, (widths.num_heads, widths.head_dim))
+        q_nope, q_rope = q.split([widths.nope_dim, widths.rope_dim], -1)
+        q_rope = forward_pass.rotate(spec.position, q_rope)
+        rows = self._rows(x, forward_pass)
+        stored = forward_pass.extend(self.layer, rows, rows[..., :0])
+        reading = spec.reading or reading_of(forward_pass.batch)
+        attention = spec.attention(reading)
+        if reading is MlaReading.EXPANDED:
+            source = ExpandedSource(stored, self.w_k, self.w_v)
+            out = forward_pass.attend(self.layer, attention, torch.cat([q_nope, q_rope], -1), source)
+        else:
+            source = absorbed_source(stored.k, widths.latent_dim)
+            moved = absorb(q_nope, q_rope, self.w_k)
+            out = project(forward_pass.attend(self.layer, attention, moved, source), self.w_v)
+        return self.o(out.flatten(1))
+
+    def _rows(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n 1 row"]:
+        latent, key = self.kv_down(x)[:, None].split(
+            [self.spec.widths.latent_dim, self.spec.widths.rope_dim], -1
+        )
+        return torch.cat([self.kv_norm(latent), forward_pass.rotate(self.spec.position, key)], -1)
+
+
+def reading_of(batch: Batch) -> MlaReading:
+    """Return the cheaper reading: a step of one token each absorbs, a longer pass expands."""
+    return MlaReading.ABSORBED if max(batch.new_lens) == 1 else MlaReading.EXPANDED

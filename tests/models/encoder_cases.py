@@ -1,0 +1,77 @@
+"""List the tiny encoders that are compared with transformers. Knows nothing of how they are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+VOCAB = 120
+MAX_LEN = 96
+
+
+@dataclass(frozen=True)
+class Case:
+    """One architecture with settings that leave no part of its graph idle."""
+
+    architecture: str
+    settings: dict[str, object] = field(default_factory=dict)
+    seed: int = 0
+
+    @property
+    def has_types(self) -> bool:
+        return self.architecture.startswith("Bert")
+
+
+_BERT = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "max_position_embeddings": MAX_LEN,
+    "type_vocab_size": 2,
+    "num_labels": 3,
+    "pad_token_id": 0,
+}
+# A window of 8 on either side, global layers 0 and 3, and thetas that turn within the lengths.
+_MODERN = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+    "max_position_embeddings": MAX_LEN,
+    "local_attention": 16,
+    "global_attn_every_n_layers": 3,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 900.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 40.0},
+    },
+    "num_labels": 3,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "cls_token_id": 1,
+    "eos_token_id": 2,
+    "sep_token_id": 2,
+}
+_BIASED = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True)
+
+CASES: dict[str, Case] = {
+    "bert": Case("BertModel", _BERT),
+    "bert-masked-lm": Case("BertForMaskedLM", _BERT),
+    "bert-masked-lm-untied": Case("BertForMaskedLM", {**_BERT, "tie_word_embeddings": False}),
+    "bert-sequence": Case("BertForSequenceClassification", _BERT),
+    "bert-cross-encoder": Case("BertForSequenceClassification", {**_BERT, "num_labels": 1}),
+    "bert-relu": Case("BertForSequenceClassification", {**_BERT, "hidden_act": "relu"}),
+    "bert-token": Case("BertForTokenClassification", _BERT),
+    "bert-span": Case("BertForQuestionAnswering", {**_BERT, "num_labels": 2}),
+    "modernbert": Case("ModernBertModel", _MODERN),
+    "modernbert-biased": Case("ModernBertModel", {**_MODERN, **_BIASED}),
+    "modernbert-masked-lm": Case("ModernBertForMaskedLM", _MODERN),
+    "modernbert-masked-lm-biased": Case("ModernBertForMaskedLM", {**_MODERN, **_BIASED}),
+    "modernbert-sequence-cls": Case("ModernBertForSequenceClassification", _MODERN),
+    "modernbert-sequence-mean": Case(
+        "ModernBertForSequenceClassification", {**_MODERN, "classifier_pooling": "mean"}
+    ),
+    "modernbert-token": Case("ModernBertForTokenClassification", _MODERN),
+    "modernbert-span": Case("ModernBertForQuestionAnswering", {**_MODERN, "num_labels": 2}),
+}

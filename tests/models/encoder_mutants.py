@@ -1,0 +1,145 @@
+"""Break an encoder in one way at a time, so that a comparison can show that it would notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+
+from cynosure.attention import AttentionSpec
+from cynosure.attention.masks import Causal, Full, Window
+from cynosure.attention.positions import Rope
+from cynosure.models.encoder import Encoder, EncoderAttention
+from cynosure.models.encoder_spec import EncoderLayerSpec, EncoderSpec, Pooling
+
+SpecChange = Callable[[EncoderSpec], EncoderSpec]
+WeightChange = Callable[[Encoder], None]
+
+
+def attention_change(change: Callable[[AttentionSpec], AttentionSpec]) -> SpecChange:
+    def changed(layer: EncoderLayerSpec) -> EncoderLayerSpec:
+        return replace(layer, attention=change(layer.attention))
+
+    return lambda spec: replace(spec, layers=tuple(map(changed, spec.layers)))
+
+
+def window_change(by: int) -> SpecChange:
+    def changed(spec: AttentionSpec) -> AttentionSpec:
+        return replace(spec, mask=Window(spec.mask.size + by)) if isinstance(spec.mask, Window) else spec
+
+    return attention_change(changed)
+
+
+def rope_change(of_local: bool) -> SpecChange:
+    def changed(spec: AttentionSpec) -> AttentionSpec:
+        assert isinstance(spec.position, Rope)
+        if isinstance(spec.mask, Window) is not of_local:
+            return spec
+        return replace(spec, position=replace(spec.position, theta=spec.position.theta * 1.5))
+
+    return attention_change(changed)
+
+
+def _other_pooling(spec: EncoderSpec) -> EncoderSpec:
+    assert spec.head is not None
+    other = Pooling.MEAN if spec.head.pooling is Pooling.CLS else Pooling.CLS
+    return replace(spec, head=replace(spec.head, pooling=other))
+
+
+def _layers_shifted(spec: EncoderSpec) -> EncoderSpec:
+    kinds = [layer.attention for layer in spec.layers]
+    layers = zip(spec.layers, kinds[1:] + kinds[:1], strict=True)
+    return replace(spec, layers=tuple(replace(layer, attention=kind) for layer, kind in layers))
+
+
+def _swap_heads(graph: Encoder) -> None:
+    """Exchange the queries of the first and the last head."""
+    for block in graph.modules():
+        if isinstance(block, EncoderAttention):
+            heads = block.spec.heads
+            width = heads.num_heads * heads.head_dim
+            rows = torch.arange(width).unflatten(0, (heads.num_heads, -1))
+            rows = rows[[heads.num_heads - 1, *range(1, heads.num_heads - 1), 0]].flatten()
+            rows = torch.cat([rows, torch.arange(width, 3 * width)])
+            _assign(block.qkv.weight, block.qkv.weight[rows])
+
+
+def _swap_keys_and_values(graph: Encoder) -> None:
+    for block in graph.modules():
+        if isinstance(block, EncoderAttention):
+            q, k, v = block.qkv.weight.chunk(3)
+            _assign(block.qkv.weight, torch.cat([q, v, k]))
+
+
+def _swap_gate(graph: Encoder) -> None:
+    for layer in graph.layers:
+        gate, up = layer.mlp.gate.weight, layer.mlp.up.weight
+        layer.mlp.gate.weight, layer.mlp.up.weight = up, gate
+
+
+def _shift_positions(graph: Encoder) -> None:
+    table = graph.embeddings.position
+    assert table is not None
+    _assign(table.weight, table.weight.roll(1, 0))
+
+
+def _forget_types(graph: Encoder) -> None:
+    table = graph.embeddings.token_type
+    assert table is not None
+    _assign(table.weight, table.weight[:1].expand(2, -1))
+
+
+def _assign(parameter: torch.nn.Parameter, value: torch.Tensor) -> None:
+    parameter.data = value.clone()
+
+
+SPEC_CHANGES: dict[str, SpecChange] = {
+    "global rope base": rope_change(of_local=False),
+    "local rope base": rope_change(of_local=True),
+    "window + 1": window_change(1),
+    "window - 1": window_change(-1),
+    "window dropped": attention_change(lambda spec: replace(spec, mask=Full())),
+    "causal": attention_change(lambda spec: replace(spec, mask=Causal())),
+    "global layers shifted": _layers_shifted,
+    "other pooling": _other_pooling,
+    "other activation": lambda spec: replace(spec, mlp=replace(spec.mlp, activation="gelu_new")),
+}
+WEIGHT_CHANGES: dict[str, WeightChange] = {
+    "heads swapped": _swap_heads,
+    "keys and values swapped": _swap_keys_and_values,
+    "gate swapped": _swap_gate,
+    "positions shifted": _shift_positions,
+    "types forgotten": _forget_types,
+}
+
+_BERT = ("causal", "heads swapped", "keys and values swapped", "positions shifted", "types forgotten")
+_MODERN = ("global rope base", "local rope base", "window + 1", "window - 1", "window dropped", "causal")
+_MODERN = (*_MODERN, "global layers shifted", "heads swapped", "keys and values swapped", "gate swapped")
+
+#: What is broken in which case; the heads share their encoder's faults, so few are tried again.
+FAULTS: dict[str, tuple[str, ...]] = {
+    "bert": (*_BERT, "other activation"),
+    "bert-masked-lm": ("heads swapped", "positions shifted"),
+    "bert-sequence": ("heads swapped", "types forgotten", "other pooling"),
+    "bert-cross-encoder": ("heads swapped", "types forgotten", "other pooling"),
+    "bert-token": ("heads swapped",),
+    "bert-span": ("heads swapped", "types forgotten"),
+    "modernbert": (*_MODERN, "other activation"),
+    "modernbert-biased": ("window + 1", "window - 1"),
+    "modernbert-masked-lm": ("window + 1", "heads swapped"),
+    "modernbert-sequence-cls": ("heads swapped", "other pooling"),
+    "modernbert-sequence-mean": ("heads swapped", "other pooling"),
+    "modernbert-token": ("window - 1",),
+    "modernbert-span": ("window - 1",),
+}
+
+
+def mutant(graph: Encoder, fault: str) -> Encoder:
+    """A copy of the graph with one fault."""
+    with torch.device("meta"):
+        broken = Encoder(SPEC_CHANGES.get(fault, lambda spec: spec)(graph.spec))
+    weights = {name: tensor.clone() for name, tensor in graph.state_dict().items()}
+    broken.load_state_dict(weights, assign=True)
+    WEIGHT_CHANGES.get(fault, lambda graph: None)(broken)
+    return broken.eval()
