@@ -1,0 +1,42 @@
+"""Build an index of documentation, and open it again. Knows nothing of questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cynosure.retrieval.documents import Documentation
+from cynosure.retrieval.passages import cut
+from cynosure.retrieval.protocols import Embedder, Progress
+from cynosure.retrieval.store import Contents, Store, fingerprint, write_store
+
+SLICE = 512
+
+
+def build_index(
+    path: Path, documentation: Documentation, embedder: Embedder, progress: Progress | None = None
+) -> None:
+    """Cut, embed and write; `progress` is told of passages done and to do."""
+    passages = tuple(cut(documentation.entries, embedder.count_tokens, embedder.max_tokens))
+    texts = [passage.text(documentation.entries[passage.entry].doc) for passage in passages]
+    vectors = np.zeros((len(texts), embedder.dim), dtype=np.float32)
+    # Texts of like length go together, so that a batch has little padding.
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    for start in range(0, len(order), SLICE):
+        places = order[start : start + SLICE]
+        vectors[places] = embedder.embed([texts[place] for place in places])
+        if progress is not None:
+            progress(start + len(places), len(texts))
+    write_store(
+        path, Contents(documentation.entries, passages, vectors), fingerprint(documentation.source, embedder)
+    )
+
+
+def open_index(path: Path, source: str, embedder: Embedder) -> Store:
+    """Open the index of `source` made with `embedder`.
+
+    Raises:
+        IndexFault: It is absent, stale or damaged; build it.
+    """
+    return Store(path, fingerprint(source, embedder))

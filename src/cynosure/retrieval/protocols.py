@@ -1,0 +1,57 @@
+"""Say what search needs from a model. Knows nothing of any model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+Progress = Callable[[int, int], None]
+"""Called with how much is done and how much there is to do."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to unit vectors."""
+
+    @property
+    def model_id(self) -> str:
+        """A name that changes whenever the vectors would: weights, pooling or dtype."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens one text may have, special tokens included."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Number of tokens of a text, special tokens included."""
+        ...
+
+    def embed(self, texts: list[str]) -> Float32[np.ndarray, "texts dim"]:
+        """L2-normalised vectors, one a text and in that order."""
+        ...
+
+
+class AttendedSpan(NamedTuple):
+    """Code points `start:end` of a text, with the share of attention that they got."""
+
+    start: int
+    end: int
+    weight: float
+
+
+@runtime_checkable
+class Evidence(Protocol):
+    """What an embedder attended to in a text."""
+
+    def attended(self, text: str) -> Sequence[AttendedSpan]:
+        """Spans into `text` in order, by token; weights are shares of one."""
+        ...
