@@ -27,6 +27,8 @@ serve: $(STAMPS)/serve ## install what serving needs, index the documentation, s
 	$(BIN)/cynosure serve $(ARGS)
 
 # Workers times torch threads never exceed the cores (tests/conftest.py); each worker takes about 1 GB.
+# A waiting thread that spins would hold a core that another worker needs.
+test test-browser: export OMP_WAIT_POLICY = passive
 test: $(STAMPS)/test ## run every test that pip alone can serve
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
