@@ -1,0 +1,1 @@
+"""Run the `cynosure` command. Decides nothing that a room could decide."""

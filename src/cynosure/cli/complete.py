@@ -1,0 +1,50 @@
+"""Continue a prompt on the terminal, as tokens are chosen. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from cynosure.cli.local_completer import load_completer
+from cynosure.core.errors import EmptyInput
+from cynosure.server.services import Sampling
+from cynosure.server.stop_text import StopText
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the model, the prompt and how to sample."""
+    parser.add_argument("prompt", help="the text to continue; - reads it from standard input")
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="a checkpoint's folder, or a hub id")
+    parser.add_argument("--max-tokens", type=int, default=128, metavar="N", help="at most so many (128)")
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, metavar="T", help="0, the default, takes the likeliest"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="draw the same tokens again")
+    parser.add_argument(
+        "--stop", action="append", default=[], metavar="TEXT", help="end before it; repeatable"
+    )
+    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, keep, ... (auto)")
+    parser.add_argument("--backend", default="auto", help="of attention, by name (auto)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the continuation only, so that it can be piped on."""
+    prompt = sys.stdin.read() if arguments.prompt == "-" else arguments.prompt
+    if not prompt:
+        raise EmptyInput("the prompt is empty; there is nothing to continue. Write one.")
+    if not all(arguments.stop):
+        raise EmptyInput("a --stop text is empty; it would end everything at once. Leave it out.")
+    sampling = Sampling(arguments.max_tokens, arguments.temperature, arguments.seed)
+    model = load_completer(arguments.model, arguments.model, arguments.dtype, arguments.backend)
+    stop = StopText(arguments.stop)
+    for token in model.complete(model.encode(prompt), sampling):
+        _write(stop.push(token.text))
+        if stop.is_stopped:
+            break
+    _write(stop.finish() + "\n")
+    return 0
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()

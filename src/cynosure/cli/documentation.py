@@ -1,0 +1,40 @@
+"""Open the documentation for a command on the terminal. Knows nothing of what the command asks."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from pathlib import Path
+
+from rich.console import Console
+
+from cynosure.cli.home import data_home
+from cynosure.cli.loading_bar import LoadingBar
+from cynosure.cli.python_docs import PythonDocs, build_python_docs, index_path, open_python_docs
+from cynosure.models.minilm import load_minilm
+
+
+def add_index_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare where the index lies."""
+    parser.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
+
+
+def path_of(arguments: argparse.Namespace) -> Path:
+    """The index's file."""
+    return index_path(arguments.index_dir or data_home(os.environ) / "index")
+
+
+def open_documentation(arguments: argparse.Namespace) -> PythonDocs:
+    """Open the index; where there is none that fits, build it with a bar on standard error."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    with LoadingBar(Console(stderr=True, highlight=False)) as bar:
+        return open_python_docs(path_of(arguments), load_minilm(), bar.show)
+
+
+def rebuild_documentation(arguments: argparse.Namespace) -> PythonDocs:
+    """Build the index whether or not there is one."""
+    with LoadingBar(Console(stderr=True, highlight=False)) as bar:
+        embedder = load_minilm()
+        build_python_docs(path_of(arguments), embedder, bar.show)
+        return open_python_docs(path_of(arguments), embedder, bar.show)

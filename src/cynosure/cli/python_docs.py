@@ -1,0 +1,160 @@
+"""Ask the documentation of this interpreter: index, embedder and evidence together. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import apsw
+import torch
+
+from cynosure.core.errors import EnvironmentFault, IndexFault
+from cynosure.insight import evidence_of
+from cynosure.models.embedder import Embedder
+from cynosure.retrieval import (
+    AttendedSpan,
+    DocsSearch,
+    Hit,
+    build_index,
+    open_index,
+    python_source,
+    quote,
+    read_python_docs,
+)
+from cynosure.server.runtime import Report
+from cynosure.server.services import Answer, Attended, Quote
+
+NAME = "python-docs"
+
+#: Where scores say as much for a passage as against it.
+LINE = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class PythonDocs:
+    """What `/v1/ask` and the search of a vector store ask, answered in this process."""
+
+    name = NAME
+    title = f"Documentation of Python {sys.version.split()[0]}"
+
+    def __init__(self, search: DocsSearch, embedder: Embedder) -> None:
+        """Take an opened index, and the embedder that made it."""
+        self.num_documents = len(search.store.contents.entries)
+        self.num_passages = len(search.store.contents.passages)
+        self.num_bytes = search.store.num_bytes
+        self._search = search
+        self._words = _Words(embedder)
+
+    def search(self, query: str, max_results: int) -> Sequence[Quote]:
+        """The best passages, at most one an object, best first, whatever their score."""
+        with _one_thread():
+            found = self._search.search(query, max_results)
+        return [_quote(hit, found.calibration.threshold) for hit in found.hits]
+
+    def ask(self, question: str, max_results: int) -> Answer:
+        """The best passages with what was attended to in them, or none where nothing fits."""
+        with _one_thread():
+            found = self._search.search(question, max_results)
+            begun = perf_counter()
+            quoted = quote(question, found, self._words)
+            taken = found.timings_ms | {"evidence": 1e3 * (perf_counter() - begun)}
+        quotes = tuple(
+            replace(_quote(passage.hit, quoted.threshold), attended=_relative(passage.attended))
+            for passage in quoted.passages
+        )
+        timings = {stage: round(milliseconds, 1) for stage, milliseconds in taken.items()}
+        best = chance(found.hits[0].score, quoted.threshold) if found.hits else 0.0
+        reason = (
+            "" if quoted.answered else f"The best passage scores {best:.2f}; below {LINE} it is no answer."
+        )
+        return Answer(quoted.answered, reason, quotes, best, LINE, timings)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """What an embedder attended to, by word."""
+
+    embedder: Embedder
+
+    def attended(self, text: str) -> Sequence[AttendedSpan]:
+        return [AttendedSpan(*word) for word in evidence_of(self.embedder, text).words]
+
+
+def chance(score: float, threshold: float) -> float:
+    """A score from 0 to 1 in the same order, which is `LINE` where the calibrated threshold lies.
+
+    Weights are fitted by a softmax, so that scores are log-odds: this is the chance of a passage against
+    one rival that stands for "nothing fits".
+    """
+    return 1.0 / (1.0 + math.exp(min(threshold - score, 700.0)))
+
+
+def _quote(hit: Hit, threshold: float) -> Quote:
+    return Quote(
+        text=hit.text,
+        object=hit.name,
+        kind=hit.kind,
+        signature=hit.signature,
+        start=hit.start,
+        end=hit.end,
+        score=round(chance(hit.score, threshold), 4),
+        similarity=round(hit.similarity, 4),
+    )
+
+
+def _relative(spans: Sequence[AttendedSpan]) -> tuple[Attended, ...]:
+    """Weights relative to the largest in the quote, whose heading was attended to as well."""
+    most = max((span.weight for span in spans), default=0.0)
+    return tuple(Attended(at.start, at.end, round(at.weight / most, 4)) for at in spans if at.weight > 0)
+
+
+def open_python_docs(path: Path, embedder: Embedder, report: Report) -> PythonDocs:
+    """Open the index at `path`; where it is absent, stale or damaged, build it first."""
+    try:
+        store = open_index(path, python_source(), embedder)
+    except IndexFault as fault:
+        if path.exists():
+            _log.warning("%s", fault)
+        build_python_docs(path, embedder, report)
+        store = open_index(path, python_source(), embedder)
+    return PythonDocs(DocsSearch(store, embedder), embedder)
+
+
+def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
+    """Read the documentation, embed it and write the index, in place of one that is there."""
+    report("Reading the documentation of this Python", 0, 0)
+    documentation = read_python_docs()
+    for module, why in documentation.failed.items():
+        _log.info("%s was left out: %s", module, why)
+    stage = "Indexing passages"
+    report(stage, 0, 0)
+    try:
+        build_index(path, documentation, embedder, lambda done, total: report(stage, done, total))
+    except (OSError, apsw.Error) as fault:
+        raise EnvironmentFault(
+            f"the index can't be written to {path} ({fault}). Free some space, or name another folder: "
+            "--index-dir, or CYNOSURE_HOME."
+        ) from fault
+
+
+def index_path(folder: Path) -> Path:
+    """Where the index of this Python lies; another version has another file."""
+    return folder / f"{NAME}-{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}.sqlite"
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute a few tokens on one thread: more would wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""Answer HTTP requests. Knows nothing of how a model computes."""

@@ -1,0 +1,157 @@
+"""Refuse requests before anything reads them: strangers, foreign pages, bodies too large. Knows no route."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cynosure.server.errors import body_of, refusal
+from cynosure.server.settings import ServerSettings
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    ]
+)
+HEADERS: Mapping[str, str] = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+#: A client that is still sending does not read: so much of a refused body is taken in and dropped.
+_MAX_DROPPED = 32 << 20
+
+
+class Gate:
+    """The outermost layer of the application.
+
+    No header lets pages of other origins read answers (there is no CORS), a request that says it comes from
+    one is refused, and so is one that calls us by a name that is not ours (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+        """Stand before an application."""
+        self._app = app
+        self._settings = settings
+        self._num_in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        send = _with_headers(send)
+        headers = Headers(scope=scope)
+        refused = self._refuse_sender(scope, headers)
+        is_work = scope["method"] in _WITH_BODY
+        if refused is None and is_work:
+            body, refused = await self._read(headers, receive)
+            receive = _replayed(body, receive)
+        if refused is None and is_work and self._num_in_flight >= self._settings.max_in_flight:
+            limit = self._settings.max_in_flight
+            refused = refusal(503, f"{limit} requests are in flight, the limit. Retry.", "busy", retry=True)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        self._num_in_flight += is_work
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._num_in_flight -= is_work
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the application answer; a failure that nothing inside took is an answer too."""
+        is_begun = False
+
+        async def begin(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, begin)
+        except Exception as failure:
+            status, body = body_of(failure)
+            if is_begun:
+                raise
+            await JSONResponse(body, status)(scope, receive, send)
+
+    def _refuse_sender(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        host = headers.get("host", "")
+        if not self._settings.admits(host):
+            text = f"this server does not go by the name {host[:100]!r}. Use its address, or --allow-host."
+            return refusal(403, text, "foreign_host")
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            text = f"pages of {origin[:100]!r} may not use this server; only its own page may."
+            return refusal(403, text, "foreign_origin")
+        if scope["method"] in _WITH_BODY:
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                text = f"content type is {kind[:100]!r}; only application/json is taken. Set the header."
+                return refusal(415, text, "unsupported_content_type")
+        return None
+
+    async def _read(self, headers: Headers, receive: Receive) -> tuple[bytes, JSONResponse | None]:
+        """The whole body, or why it is not taken."""
+        limit = self._settings.max_body_bytes
+        declared = headers.get("content-length", "0")
+        body, size = bytearray(), 0
+        too_large = not declared.isdigit() or int(declared) > limit
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while True:
+                    message = await receive()
+                    chunk = message.get("body", b"")
+                    size += len(chunk)
+                    too_large = too_large or size > limit
+                    if not too_large:
+                        body += chunk
+                    if not message.get("more_body", False) or size > _MAX_DROPPED:
+                        break
+        except TimeoutError:
+            text = f"the body took longer than {self._settings.body_timeout_s:g} s to arrive. Send it again."
+            return b"", refusal(408, text, "body_too_slow")
+        if too_large:
+            text = f"the body is larger than {limit} bytes, the limit of one request. Send less at a time."
+            return b"", refusal(413, text, "body_too_large")
+        return bytes(body), None
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Give the body that was read, then what comes after it: that the client left."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(HEADERS)
+        await send(message)
+
+    return send_with_headers

@@ -1,0 +1,1 @@
+"""Hold one file of routes per API family. Computes nothing."""

@@ -1,0 +1,59 @@
+"""Hand the loaded services to routes, and refuse what no route reads. Knows no API family."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from cynosure.core.errors import UnknownOption
+from cynosure.server.compute import ComputeThread
+from cynosure.server.errors import RETRY_AFTER_S
+from cynosure.server.runtime import Progress, Runtime
+from cynosure.server.services import Services
+
+
+def runtime_of(request: Request) -> Runtime:
+    """The runtime that the application was made with."""
+    runtime = request.app.state.runtime
+    assert isinstance(runtime, Runtime)
+    return runtime
+
+
+def said(progress: Progress) -> str:
+    """Progress in words."""
+    return f"{progress.stage}, {progress.done} of {progress.total}" if progress.total else progress.stage
+
+
+async def _ready(request: Request) -> Services:
+    runtime = runtime_of(request)
+    services = runtime.services
+    if services is None:
+        text = f"still loading: {said(runtime.progress)}. Retry when /ready says so."
+        raise HTTPException(503, text, {"Retry-After": str(RETRY_AFTER_S)})
+    return services
+
+
+async def _compute(request: Request) -> ComputeThread:
+    return runtime_of(request).compute
+
+
+Ready = Annotated[Services, Depends(_ready)]
+Compute = Annotated[ComputeThread, Depends(_compute)]
+
+
+def known_query(*names: str) -> Callable[[Request], Awaitable[None]]:
+    """A dependency that refuses every parameter in the address but these."""
+
+    async def refuse(request: Request) -> None:
+        for name in request.query_params:
+            if name not in names:
+                known = ", ".join(names) or "none"
+                raise UnknownOption(
+                    f"query parameter {name[:100]!r} is not known here, and nothing is ignored; known: "
+                    f"{known}. Leave it out."
+                )
+
+    return refuse

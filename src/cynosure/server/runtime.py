@@ -1,0 +1,82 @@
+"""Load the services once and say how far that is. Knows nothing of HTTP.
+
+Serving and computing share one process here; the seam is `Services` and `ComputeThread`, behind which an
+engine in a process of its own can stand.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from cynosure.server.compute import ComputeThread
+from cynosure.server.services import Services
+
+Report = Callable[[str, int, int], None]
+"""Called with the stage, how much of it is done and how much there is to do; 0 where that is unknown."""
+
+Load = Callable[[Report], Services]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far loading is."""
+
+    stage: str
+    done: int = 0
+    total: int = 0
+
+
+class Stopped(Exception):
+    """Loading was asked to stop; nobody's failure."""
+
+
+class Runtime:
+    """Services that are loading, then ready or failed, and the thread that they compute on."""
+
+    def __init__(self, load: Load, watch: Report | None = None) -> None:
+        """Hold what loads; `watch` is told of progress on the compute thread."""
+        self.compute = ComputeThread()
+        self.progress = Progress("starting")
+        self._load = load
+        self._watch = watch
+        self._stopping = threading.Event()
+        self._loading: Future[Services] | None = None
+
+    def start(self, when_done: Callable[[], None] | None = None) -> None:
+        """Begin to load on the compute thread; `when_done` is called there, however it ended."""
+        assert self._loading is None, "a runtime starts once"
+        self._loading = self.compute.submit(lambda: self._load(self._report))
+        if when_done is not None:
+            self._loading.add_done_callback(lambda _: when_done())
+
+    @property
+    def services(self) -> Services | None:
+        """What answers requests; `None` until it is loaded."""
+        loading = self._loading
+        if loading is None or not loading.done() or loading.cancelled() or loading.exception() is not None:
+            return None
+        return loading.result()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why loading failed; `None` where it did not, or was stopped."""
+        loading = self._loading
+        if loading is None or not loading.done() or loading.cancelled():
+            return None
+        failure = loading.exception()
+        return None if isinstance(failure, Stopped) else failure
+
+    def stop(self) -> None:
+        """End loading at its next report, and the thread after the job that it runs."""
+        self._stopping.set()
+        self.compute.close()
+
+    def _report(self, stage: str, done: int, total: int) -> None:
+        if self._stopping.is_set():
+            raise Stopped(stage)
+        self.progress = Progress(stage, done, total)
+        if self._watch is not None:
+            self._watch(stage, done, total)

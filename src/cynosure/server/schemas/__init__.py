@@ -1,0 +1,1 @@
+"""Hold what travels on the wire, one file per API family. Computes nothing."""

@@ -1,0 +1,58 @@
+"""Shape `/v1/embeddings`, as OpenAI's clients send and read it. Computes nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from cynosure.server.schemas.wire import Text, WireRequest
+
+MAX_INPUTS = 2048
+
+TokenId = Annotated[int, Field(ge=0)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+ManyTokenIds = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
+
+
+class EmbeddingsRequest(WireRequest):
+    """One or more texts, or their token ids."""
+
+    model: Text
+    input: Text | Texts | TokenIds | ManyTokenIds
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = None
+
+    @property
+    def items(self) -> list[str | list[int]]:
+        """The inputs, one a vector."""
+        if isinstance(self.input, str):
+            return [self.input]
+        if isinstance(self.input[0], int):
+            return [[token for token in self.input if isinstance(token, int)]]
+        return [item for item in self.input if not isinstance(item, int)]
+
+
+class Embedding(BaseModel):
+    """One vector: numbers, or base64 of its little-endian float32 bytes."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsUsage(BaseModel):
+    """Tokens read, special ones included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsResponse(BaseModel):
+    """Vectors in the order of the inputs."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: EmbeddingsUsage

@@ -1,0 +1,43 @@
+"""End a text at the first stop string, though it arrives in pieces. Knows nothing of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StopText:
+    """Hands out what no stop string can still claim; a stop string itself is never handed out."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        """Start before the first piece; with no stop strings, pieces pass through."""
+        assert all(stops), "an empty stop string would end every text at once"
+        self._stops = tuple(stops)
+        self._held = ""
+        self.is_stopped = False
+
+    def push(self, piece: str) -> str:
+        """The text that is final now; empty once stopped."""
+        if self.is_stopped:
+            return ""
+        self._held += piece
+        ends = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        if ends:
+            self.is_stopped = True
+            return self._release(min(ends))
+        return self._release(len(self._held) - self._num_claimed())
+
+    def finish(self) -> str:
+        """What was held back for a stop string that never came."""
+        return "" if self.is_stopped else self._release(len(self._held))
+
+    def _num_claimed(self) -> int:
+        """How many characters at the end are the beginning of a stop string."""
+        longest = max((len(stop) for stop in self._stops), default=1) - 1
+        for length in range(min(longest, len(self._held)), 0, -1):
+            if any(stop.startswith(self._held[-length:]) for stop in self._stops):
+                return length
+        return 0
+
+    def _release(self, length: int) -> str:
+        text, self._held = self._held[:length], self._held[length:]
+        return text

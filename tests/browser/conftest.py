@@ -1,0 +1,31 @@
+"""Start one browser for all tests of the page. Knows nothing of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.browser.webdriver import Browser, chromium
+
+
+@pytest.fixture(scope="session")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window: Browser) -> Iterator[Browser]:
+    """The window, empty; a test that leaves an error on the console fails."""
+    window.open("about:blank")
+    window.resize(1100, 1000)
+    window.log()
+    yield window
+    assert window.log() == []
+
+
+@pytest.fixture(scope="session")
+def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("index")
