@@ -1,5 +1,25 @@
 """Keep keys and values between steps. Knows nothing of attention or models."""
 
+from cynosure.cache.cache_key import CacheKey
 from cynosure.cache.contiguous import ContiguousCache, LayerShape
+from cynosure.cache.page_pool import PagePool
+from cynosure.cache.paged import BLOCK_SIZE, PagedCache, blocks_for, bytes_per_block
+from cynosure.cache.prefix_tree import Match, MatchEnd, Pin, PrefixStatistics, PrefixTree
+from cynosure.cache.sequence_pages import SequencePages
 
-__all__ = ["ContiguousCache", "LayerShape"]
+__all__ = [
+    "BLOCK_SIZE",
+    "CacheKey",
+    "ContiguousCache",
+    "LayerShape",
+    "Match",
+    "MatchEnd",
+    "PagePool",
+    "PagedCache",
+    "Pin",
+    "PrefixStatistics",
+    "PrefixTree",
+    "SequencePages",
+    "blocks_for",
+    "bytes_per_block",
+]

@@ -17,6 +17,7 @@ One tree; the server maps it to status codes in one place (`server/errors.py`):
     ├── TemplateError               a chat template failed, or ran over its limits
     ├── AttentionError              a spec, plan and sources that do not fit together
     │   └── UnsupportedByBackend    a backend asked for by name can't do this; says why
+    ├── EngineFault                 a step of the engine failed for this request
     ├── IndexFault                  the document index is absent, stale or damaged
     └── EnvironmentFault            the machine lacks something: a port, a package, disk
         ├── MissingPackage          an optional dependency is not installed
@@ -86,6 +87,10 @@ class AttentionError(CynosureError):
 
 class UnsupportedByBackend(AttentionError):
     """A backend that was asked for by name cannot do this; the message says why."""
+
+
+class EngineFault(CynosureError):
+    """A step of the engine failed for this request; others go on."""
 
 
 class IndexFault(CynosureError):

@@ -41,15 +41,17 @@ class Batch:
         max_len: int | None = None,
         segments: Sequence[Sequence[int]] | None = None,
         type_ids: Sequence[Sequence[int]] | None = None,
+        block_tables: Sequence[Sequence[int]] | None = None,
     ) -> Batch:
         """Return the tokens of all sequences one after the other, without padding.
 
         Args:
             sequences: the new token ids of each sequence.
             past_lens: tokens of each sequence that a cache already holds.
-            max_len: rows that the cache reserves for a sequence; `None` where the keys are packed too.
+            max_len: rows that a contiguous cache reserves for a sequence; `None` where there is none.
             segments: a segment id for every key of every sequence, those in the cache included.
             type_ids: token types of the new tokens (BERT's sentence A and B).
+            block_tables: pages of a paged cache that hold each sequence, the new tokens included, in order.
 
         Raises:
             EmptyInput: there is no sequence, or one without tokens.
@@ -64,6 +66,10 @@ class Batch:
             segments=segments,
             starts=None if max_len is None else [seq * max_len for seq in range(len(new_lens))],
         )
+        if block_tables is not None:
+            assert max_len is None, "a sequence has pages or reserved rows, not both"
+            assert len(block_tables) == len(new_lens), "every sequence needs a block table"
+            plan = plan.with_keys(replace(plan.keys[0], block_table=_rectangle(block_tables)))
         types = None if type_ids is None else _flat(type_ids)
         return cls(_flat(sequences), plan.queries.positions, plan, tuple(new_lens), types)
 
@@ -92,3 +98,9 @@ class Batch:
 
 def _flat(rows: Sequence[Sequence[int]]) -> Int[Tensor, " n"]:
     return torch.tensor([value for row in rows for value in row], dtype=torch.int64)
+
+
+def _rectangle(rows: Sequence[Sequence[int]]) -> Int[Tensor, "num_rows longest"]:
+    """Fill shorter rows up with -1: no page, so that going past a sequence's own pages is noticed."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[-1] * (longest - len(row))] for row in rows], dtype=torch.int64)

@@ -10,11 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cynosure.attention import AttentionState, Watch
-from cynosure.cache import ContiguousCache
+from cynosure.cache import BLOCK_SIZE, ContiguousCache, PagedCache
 from cynosure.core.errors import InputTooLong
 from cynosure.models.batch import Batch
 from cynosure.models.decoder_spec import AttentionBlockSpec, DecoderSpec, FeedForwardSpec, LayerSpec
-from cynosure.models.forward_pass import AttentionBlock, ForwardPass
+from cynosure.models.embedding import embedding
+from cynosure.models.forward_pass import AttentionBlock, ForwardPass, KeyValueCache
 from cynosure.models.mla_attention import MlaAttention, MlaSpec
 from cynosure.models.mlp import Mlp
 from cynosure.models.moe import Moe, MoeSpec
@@ -70,8 +71,8 @@ class Decoder(nn.Module):
         super().__init__()
         width = spec.hidden_size
         self.spec = spec
-        self.embed = nn.Embedding(spec.vocab_size, width)
-        self.positions = None if spec.num_positions is None else nn.Embedding(spec.num_positions, width)
+        self.embed = embedding(spec.vocab_size, width)
+        self.positions = None if spec.num_positions is None else embedding(spec.num_positions, width)
         self.embed_norm = nn.Identity() if spec.embedding_norm is None else Norm(spec.embedding_norm, width)
         layers = [DecoderLayer(layer, width, index) for index, layer in enumerate(spec.layers)]
         self.cache_shapes = tuple(layer.attention.cache_shape for layer in layers)
@@ -90,10 +91,14 @@ class Decoder(nn.Module):
         """Return an empty cache for `num_seqs` sequences of at most `max_len` tokens."""
         return ContiguousCache(self.cache_shapes, num_seqs, max_len, self.dtype)
 
+    def new_paged_cache(self, num_blocks: int, block_size: int = BLOCK_SIZE) -> PagedCache:
+        """Return pages for any number of sequences, none of them filled."""
+        return PagedCache(self.cache_shapes, num_blocks, self.dtype, block_size)
+
     def forward(
         self,
         batch: Batch,
-        cache: ContiguousCache | None = None,
+        cache: KeyValueCache | None = None,
         *,
         watch: Watch | None = None,
         watched_layers: Collection[int] | None = None,
@@ -102,7 +107,7 @@ class Decoder(nn.Module):
         """Return the hidden states of the batch's tokens, which `cache` then holds.
 
         Raises:
-            InputTooLong: the cache, or a table of learned positions, has no room for the batch.
+            InputTooLong: the cache (a sequence's pages), or a table of learned positions, has no room.
         """
         forward_pass = ForwardPass(batch, cache, watch=watch, watched=watched_layers, backend=backend)
         x = self.embedded(batch)

@@ -16,6 +16,7 @@ from cynosure.attention import AttentionState, DenseSource, Watch
 from cynosure.attention.positions import Rotary
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.models.batch import Batch
+from cynosure.models.embedding import embedding
 from cynosure.models.encoder_spec import EmbeddingSpec, EncoderSpec
 from cynosure.models.forward_pass import ForwardPass
 from cynosure.models.heads import Head
@@ -38,10 +39,10 @@ class TokenEmbeddings(nn.Module):
         """Hold the tables that the spec asks for."""
         super().__init__()
         self.spec = spec
-        self.token = nn.Embedding(spec.vocab_size, hidden_size)
+        self.token = embedding(spec.vocab_size, hidden_size)
         rows = spec.num_positions + spec.position_offset
-        self.position = nn.Embedding(rows, hidden_size) if spec.num_positions else None
-        self.token_type = nn.Embedding(spec.num_types, hidden_size) if spec.num_types else None
+        self.position = embedding(rows, hidden_size) if spec.num_positions else None
+        self.token_type = embedding(spec.num_types, hidden_size) if spec.num_types else None
         self.norm = Norm(spec.norm, hidden_size)
 
     def forward(self, batch: Batch) -> Float[Tensor, "n hidden"]:

@@ -27,6 +27,7 @@ from cynosure.attention.positions import T5Bias
 from cynosure.cache import ContiguousCache, LayerShape
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.models.batch import Batch
+from cynosure.models.embedding import embedding
 from cynosure.models.encoder import EncoderOutput
 from cynosure.models.encoder_decoder_spec import EncoderDecoderSpec, StackSpec
 from cynosure.models.forward_pass import ForwardPass
@@ -167,7 +168,7 @@ class StackedEncoder(nn.Module):
         """Hold the embedding and the stack."""
         super().__init__()
         self.spec = spec
-        self.embed = nn.Embedding(spec.vocab_size, spec.hidden_size)
+        self.embed = embedding(spec.vocab_size, spec.hidden_size)
         self.encoder = Stack(spec, spec.encoder, self.embed)
 
     def forward(
@@ -197,7 +198,7 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         assert spec.decoder is not None
         self.spec = spec
-        self.embed = nn.Embedding(spec.vocab_size, spec.hidden_size)
+        self.embed = embedding(spec.vocab_size, spec.hidden_size)
         self.encoder = Stack(spec, spec.encoder, self.embed)
         self.decoder = Stack(spec, spec.decoder, self.embed)
         self.head = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)

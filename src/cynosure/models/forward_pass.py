@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import replace
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cynosure.attention import (
@@ -16,14 +17,18 @@ from cynosure.attention import (
     AttentionState,
     AttentionWeights,
     DenseSource,
+    PagedSource,
     Source,
     Watch,
     attend,
 )
 from cynosure.attention.attend import NO_WEIGHTS
 from cynosure.attention.positions import Rotary, RotaryTable, apply
-from cynosure.cache import ContiguousCache, LayerShape
+from cynosure.cache import ContiguousCache, LayerShape, PagedCache
 from cynosure.models.batch import Batch
+
+KeyValueCache: TypeAlias = ContiguousCache | PagedCache
+StoredSource: TypeAlias = DenseSource | PagedSource
 
 
 class ForwardPass:
@@ -41,7 +46,7 @@ class ForwardPass:
     def __init__(
         self,
         batch: Batch,
-        cache: ContiguousCache | None = None,
+        cache: KeyValueCache | None = None,
         *,
         watch: Watch | None = None,
         watched: Collection[int] | None = None,
@@ -52,12 +57,17 @@ class ForwardPass:
         Raises:
             InputTooLong: the cache has no room for the batch.
         """
-        if cache is not None:
+        self._slots: Int[Tensor, " n"] | None = None
+        if isinstance(cache, ContiguousCache):
             cache.check_room(batch.new_lens)
-            planned = [keys - new for keys, new in zip(_key_lens(batch), batch.new_lens, strict=True)]
+            planned = _past_lens(batch)
             assert planned == cache.lengths, (
                 f"batch expects {planned} tokens in a cache that holds {cache.lengths}"
             )
+        elif isinstance(cache, PagedCache):
+            block_table = batch.plan.keys[0].block_table
+            assert block_table is not None, "a paged cache needs a batch that was packed with block_tables"
+            self._slots = cache.slots(block_table, _past_lens(batch), batch.new_lens)
         self.batch = batch
         self.cache = cache
         self.backend = backend
@@ -73,8 +83,12 @@ class ForwardPass:
             self._tables[key] = position.tables(self.batch.positions, x.dtype)
         return apply(x, self._tables[key])
 
-    def extend(self, layer: int, k: Float[Tensor, "n h d"], v: Float[Tensor, "n h dv"]) -> DenseSource:
+    def extend(self, layer: int, k: Float[Tensor, "n h d"], v: Float[Tensor, "n h dv"]) -> StoredSource:
         """Return all keys and values of a layer: the new ones, behind those in the cache."""
+        if isinstance(self.cache, PagedCache):
+            assert self._slots is not None
+            self.cache.write(layer, k, v, self._slots)
+            return PagedSource(*self.cache.pages(layer))
         if self.cache is None:
             return DenseSource(k, v)
         self.cache.write(layer, k, v, self.batch.new_lens)
@@ -97,8 +111,11 @@ class ForwardPass:
         return state.out.to(q.dtype)
 
     def finish(self) -> None:
-        """Count the batch's tokens in the cache; every layer has written them."""
-        if self.cache is not None:
+        """Count the batch's tokens in a contiguous cache; every layer has written them.
+
+        How far pages are filled is known to whoever holds them.
+        """
+        if isinstance(self.cache, ContiguousCache):
             self.cache.advance(self.batch.new_lens)
 
 
@@ -115,6 +132,7 @@ class AttentionBlock(nn.Module, ABC):
         """Return what each token took from those it may attend to."""
 
 
-def _key_lens(batch: Batch) -> list[int]:
-    offsets = batch.plan.keys[0].offsets
-    return [stop - start for start, stop in pairwise(offsets)]
+def _past_lens(batch: Batch) -> list[int]:
+    """Tokens of each sequence that came before this batch."""
+    lens = [stop - start for start, stop in pairwise(batch.plan.keys[0].offsets)]
+    return [keys - new for keys, new in zip(lens, batch.new_lens, strict=True)]

@@ -176,8 +176,11 @@ def _choose(logits: Float[Tensor, " vocab"], temperature: float, dice: torch.Gen
     if temperature == 0.0:
         return int(logits.argmax())
     # The largest is taken off first, so that a low temperature can't overflow.
-    weights = ((logits - logits.max()) / temperature).softmax(-1)
-    return int(torch.multinomial(weights, 1, generator=dice))
+    reached = ((logits - logits.max()) / temperature).softmax(-1).cumsum(-1, dtype=torch.float64)
+    # One number decides, by the inverse of the distribution function: an engine can draw the same.
+    thrown = torch.rand((), generator=dice, dtype=torch.float64)
+    place = int(torch.searchsorted(reached, thrown * reached[-1], right=True))
+    return min(place, len(logits) - 1)
 
 
 def _generator(seed: int | None, index: int) -> torch.Generator:

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cynosure.attention import AttentionSpec, Score
+from cynosure.attention import AttentionSpec, PagedSource, Score
 from cynosure.attention.masks import Causal, Mask
 from cynosure.attention.mla import ExpandedSource, MlaReading, MlaWidths, absorb, absorbed_source, project
 from cynosure.attention.positions import Rope
 from cynosure.cache import LayerShape
 from cynosure.models.batch import Batch
-from cynosure.models.forward_pass import AttentionBlock, ForwardPass
+from cynosure.models.forward_pass import AttentionBlock, ForwardPass, StoredSource
 from cynosure.models.norm import Norm, NormSpec
 
 
@@ -85,7 +85,7 @@ class MlaAttention(AttentionBlock):
             source = ExpandedSource(stored, self.w_k, self.w_v)
             out = forward_pass.attend(self.layer, attention, torch.cat([q_nope, q_rope], -1), source)
         else:
-            source = absorbed_source(stored.k, widths.latent_dim)
+            source = absorbed(stored, widths.latent_dim)
             moved = absorb(q_nope, q_rope, self.w_k)
             out = project(forward_pass.attend(self.layer, attention, moved, source), self.w_v)
         return self.o(out.flatten(1))
@@ -100,3 +100,10 @@ class MlaAttention(AttentionBlock):
 def reading_of(batch: Batch) -> MlaReading:
     """Return the cheaper reading: a step of one token each absorbs, a longer pass expands."""
     return MlaReading.ABSORBED if max(batch.new_lens) == 1 else MlaReading.EXPANDED
+
+
+def absorbed(rows: StoredSource, latent_dim: int) -> StoredSource:
+    """Return stored rows as one K/V head whose values are the first channels of its keys: no copy."""
+    if isinstance(rows, PagedSource):
+        return PagedSource(rows.k_pages, rows.k_pages[..., :latent_dim])
+    return absorbed_source(rows.k, latent_dim)

@@ -1,0 +1,104 @@
+"""Hold the pages of one sequence: grow, fork, crop, give back. Knows nothing of tensors or scheduling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from cynosure.cache.cache_key import CacheKey
+from cynosure.cache.prefix_tree import Match, PrefixTree
+
+
+class SequencePages:
+    """The block table of a sequence, and how many tokens are in it.
+
+    The order of a step is `reserve`, the forward pass, `fill`; a sequence begins with `reuse` and ends with
+    `release`. After `reserve` the pages that will be written to are this sequence's alone.
+
+    Args:
+        tree: where pages are shared and found.
+        key: what shapes the pages beside the tokens; `None` shares nothing.
+        copy: copies a page's keys and values of all layers, `(source, destination)`.
+    """
+
+    def __init__(self, tree: PrefixTree, key: CacheKey | None, copy: Callable[[int, int], None]) -> None:
+        """Hold nothing yet."""
+        self.blocks: tuple[int, ...] = ()
+        self.num_tokens = 0
+        self._tree = tree
+        self._key = key
+        self._copy = copy
+        self._num_inserted = 0
+
+    def reuse(self, token_ids: Sequence[int]) -> Match | None:
+        """Begin with the pages that are known of a prompt; `None` where nothing is shared."""
+        assert not self.blocks, "only an empty sequence can begin with known pages"
+        if self._key is None:
+            return None
+        match = self._tree.match(self._key, token_ids)
+        self.blocks, self.num_tokens = match.blocks, match.num_tokens
+        self._num_inserted = len(match.blocks)
+        return match
+
+    def num_missing(self, num_new: int) -> int:
+        """Return how many pages `reserve` would take."""
+        return max(0, self._num_blocks(self.num_tokens + num_new) - len(self.blocks)) + self._must_copy(
+            num_new
+        )
+
+    def reserve(self, num_new: int) -> bool:
+        """Have room for `num_new` more tokens; `False`, and nothing has changed, where pages do not suffice.
+
+        A page that others may read is copied before it is written to (copy on write): a page that was forked
+        while it was partly filled, or cropped after it had been shared.
+        """
+        num_missing = self.num_missing(num_new)
+        if not self._tree.make_room(num_missing):
+            return False
+        fresh = self._tree.pool.allocate(num_missing)
+        assert fresh is not None
+        if self._must_copy(num_new):
+            index = self.num_tokens // self._tree.block_size
+            shared, own, fresh = self.blocks[index], fresh[0], fresh[1:]
+            self._copy(shared, own)
+            self._tree.pool.release([shared])
+            self.blocks = (*self.blocks[:index], own, *self.blocks[index + 1 :])
+        self.blocks += fresh
+        return True
+
+    def fill(self, token_ids: Sequence[int]) -> None:
+        """Count the tokens that are in the pages now, all from the first; full pages become shareable."""
+        assert self._num_blocks(len(token_ids)) <= len(self.blocks), "reserve comes before fill"
+        self.num_tokens = len(token_ids)
+        num_full = self.num_tokens // self._tree.block_size
+        if self._key is not None and num_full > self._num_inserted:
+            self.blocks = self._tree.insert(self._key, token_ids, self.blocks)
+            self._num_inserted = num_full
+
+    def crop(self, num_tokens: int) -> None:
+        """Forget all tokens from `num_tokens` on, as if they had never been written."""
+        assert 0 <= num_tokens <= self.num_tokens
+        kept = self._num_blocks(num_tokens)
+        self._tree.pool.release(self.blocks[kept:])
+        self.blocks, self.num_tokens = self.blocks[:kept], num_tokens
+        self._num_inserted = min(self._num_inserted, num_tokens // self._tree.block_size)
+
+    def fork(self) -> SequencePages:
+        """Return a sequence that holds the same tokens; whichever writes to a common page first copies it."""
+        twin = SequencePages(self._tree, self._key, self._copy)
+        twin.blocks = self.blocks[: self._num_blocks(self.num_tokens)]
+        twin.num_tokens, twin._num_inserted = self.num_tokens, self._num_inserted
+        self._tree.pool.share(twin.blocks)
+        return twin
+
+    def release(self) -> None:
+        """Give all pages back: at the end, or to be computed again later."""
+        self.crop(0)
+
+    def _num_blocks(self, num_tokens: int) -> int:
+        return -(-num_tokens // self._tree.block_size)
+
+    def _must_copy(self, num_new: int) -> bool:
+        index = self.num_tokens // self._tree.block_size
+        return (
+            num_new > 0 and index < len(self.blocks) and not self._tree.pool.is_exclusive(self.blocks[index])
+        )

@@ -1,0 +1,334 @@
+"""Advance all requests by one step at a time. Knows nothing of threads, clocks, text or HTTP.
+
+A step asks the scheduler what to run, runs it in one pass, samples, and tells. What a request breaks, it
+breaks for itself: a pass that raises is run again one sequence at a time, and only those that raise alone
+have failed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for
+from cynosure.core.errors import CynosureError, EngineFault, InputError, InputTooLong
+from cynosure.engine.fairness import TokenCounter
+from cynosure.engine.logprobs import score_prompt
+from cynosure.engine.pace import Pace
+from cynosure.engine.request import (
+    Cancelled,
+    Failed,
+    Finished,
+    FinishReason,
+    PromptLogprobs,
+    Refused,
+    Request,
+    TokenEvent,
+    finish_reason,
+)
+from cynosure.engine.runner import Runner, Work
+from cynosure.engine.sampler import SampledToken, SampleError, sample
+from cynosure.engine.schedule import Limits, Schedule, SequenceView, Step
+from cynosure.engine.scheduler import schedule
+from cynosure.engine.sequence import Notify, Sequence
+from cynosure.engine.settings import EngineSettings
+from cynosure.models.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How busy an engine is."""
+
+    num_waiting: int
+    num_running: int
+    num_free_blocks: int
+    num_cached_blocks: int
+    num_blocks: int
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What one sequence does in this step."""
+
+    sequence: Sequence
+    num_tokens: int
+
+    @property
+    def is_last(self) -> bool:
+        """Whether all known tokens are computed afterwards, so that the next one can be chosen."""
+        return self.sequence.num_computed + self.num_tokens == len(self.sequence.token_ids)
+
+
+class EngineCore:
+    """A decoder, its pages, and the requests that it works on. For one thread."""
+
+    def __init__(
+        self,
+        graph: Decoder,
+        eos_token_ids: Items[int],
+        settings: EngineSettings,
+        *,
+        model_id: str,
+        backend: str = "auto",
+    ) -> None:
+        """Reserve the pages.
+
+        Raises:
+            InputError: the memory does not hold one page.
+        """
+        num_blocks = blocks_for(settings.kv_cache_bytes, graph.cache_shapes, graph.dtype, settings.block_size)
+        if num_blocks < 1:
+            raise InputError(
+                f"kv_cache_bytes is {settings.kv_cache_bytes}, which does not hold one page of "
+                f"{settings.block_size} tokens of {model_id}. Raise it."
+            )
+        self.settings = settings
+        self.cache = PagedCache(graph.cache_shapes, num_blocks, graph.dtype, settings.block_size)
+        self.tree = PrefixTree(PagePool(num_blocks), settings.block_size)
+        self._runner = Runner(graph, self.cache, backend)
+        self._eos = frozenset(eos_token_ids)
+        self._model_id = model_id
+        self._waiting: dict[str, Sequence] = {}
+        self._running: dict[str, Sequence] = {}
+        self._served = TokenCounter()
+        self._pace = Pace()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """How busy the engine is now."""
+        pool = self.tree.pool
+        return Snapshot(len(self._waiting), len(self._running), pool.num_free, pool.num_idle, pool.num_blocks)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._waiting or self._running)
+
+    def check(self, request: Request) -> None:
+        """Raise what is wrong with a request for this model; looks at no state of the engine.
+
+        Raises:
+            InputError: a token id is not in the vocabulary.
+            InputTooLong: prompt and answer would pass the longest sequence that the model takes.
+        """
+        spec = self._runner.graph.spec
+        if max(request.token_ids) >= spec.vocab_size:
+            raise InputError(
+                f"the prompt holds token id {max(request.token_ids)}; the vocabulary is "
+                f"0..{spec.vocab_size - 1}. Encode it with this model's tokenizer."
+            )
+        request.params.check_vocabulary(spec.vocab_size)
+        if spec.max_model_len is not None and request.max_num_tokens > spec.max_model_len:
+            raise InputTooLong(
+                f"the prompt has {len(request.token_ids)} tokens and may get {request.params.max_tokens} "
+                f"more; the limit is {spec.max_model_len} in all. Shorten it, or lower max_tokens."
+            )
+
+    def add(self, request: Request, notify: Notify) -> None:
+        """Take a checked request; every event from now on goes to `notify`."""
+        if request.request_id in self._waiting or request.request_id in self._running:
+            error = InputError(f"request id {request.request_id!r} is in use. Choose another.")
+            notify(Failed(request.request_id, error))
+            return
+        pages = SequencePages(self.tree, self._key_of(request), self.cache.copy_block)
+        self._served.arrive(request.tenant)
+        self._waiting[request.request_id] = Sequence(request, notify, pages, request.max_num_tokens)
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request; one that has ended already is none of our business."""
+        sequence = self._pop(request_id)
+        if sequence is not None:
+            sequence.end(Cancelled(request_id, sequence.usage))
+
+    def fail_all(self, error: CynosureError) -> None:
+        """End everything that is under way."""
+        for request_id in [*self._running, *self._waiting]:
+            self._fail(request_id, error)
+
+    def step(self, now: float) -> None:
+        """Advance by one step; `now` is on the requests' clock, in seconds."""
+        decision = self._schedule(now)
+        for request_id in decision.preempt:
+            sequence = self._running.pop(request_id)
+            sequence.pages.release()
+            self._waiting[request_id] = sequence
+        for refusal in decision.refuse:
+            sequence = self._waiting[refusal.request_id]
+            self._pop(refusal.request_id)
+            sequence.end(
+                Refused(refusal.request_id, refusal.reason, refusal.message, refusal.predicted_wait_s)
+            )
+        tasks = [task for step in decision.steps if (task := self._prepare(step)) is not None]
+        start = time.perf_counter()
+        self._run([task for task in tasks if not task.sequence.request.is_reproducible])
+        for task in tasks:
+            if task.sequence.request.is_reproducible:
+                self._run_in_pieces(task)
+        self._pace.note_step(sum(task.num_tokens for task in tasks), len(tasks), time.perf_counter() - start)
+        for sequence in [sequence for sequence in self._running.values() if sequence.is_abandoned]:
+            self.cancel(sequence.request.request_id)
+
+    def check_integrity(self) -> None:
+        """Assert that every page is accounted for."""
+        sequences = [*self._waiting.values(), *self._running.values()]
+        self.tree.check([sequence.pages.blocks for sequence in sequences])
+
+    def _schedule(self, now: float) -> Schedule:
+        settings, pool = self.settings, self.tree.pool
+        limits = Limits(
+            max_num_batched_tokens=settings.max_num_batched_tokens,
+            max_num_seqs=settings.max_num_seqs,
+            chunk_size=settings.chunk_size,
+            block_size=settings.block_size,
+            num_blocks=pool.num_blocks,
+            num_free_blocks=pool.num_available,
+        )
+        return schedule(
+            [self._view(sequence) for sequence in self._waiting.values()],
+            [self._view(sequence) for sequence in self._running.values()],
+            limits,
+            now,
+            self._pace.rates,
+        )
+
+    def _view(self, sequence: Sequence) -> SequenceView:
+        num_shared = sum(map(self.tree.pool.is_shared, sequence.pages.blocks))
+        return sequence.view(self._served.served(sequence.request.tenant), num_shared)
+
+    def _prepare(self, step: Step) -> _Task | None:
+        """Admit where it waits, and have pages; `None` where the sequence must wait after all."""
+        sequence = self._running.get(step.request_id) or self._waiting[step.request_id]
+        is_new = step.request_id in self._waiting
+        if is_new and self._may_reuse(sequence):
+            sequence.pages.reuse(sequence.token_ids)
+            if not sequence.was_admitted:
+                sequence.num_cached = sequence.num_computed
+        num_pending = len(sequence.token_ids) - sequence.num_computed
+        # A prompt gets its pages whole, and one for its first token, so that it can't get stuck halfway.
+        if not sequence.pages.reserve(num_pending + (num_pending > 1)):
+            if is_new:
+                sequence.pages.release()
+            return None
+        if is_new:
+            del self._waiting[step.request_id]
+            self._running[step.request_id] = sequence
+            sequence.was_admitted = True
+        return _Task(sequence, min(step.num_tokens, num_pending))
+
+    def _may_reuse(self, sequence: Sequence) -> bool:
+        # Prompt log-probabilities need the logits of every token, which no page keeps.
+        return sequence.request.params.prompt_logprobs is None
+
+    def _key_of(self, request: Request) -> CacheKey | None:
+        # Splits must be the request's own where it is to be reproducible: it shares no page.
+        if not self.settings.has_prefix_cache or request.is_reproducible:
+            return None
+        return CacheKey(
+            tenant=request.tenant,
+            model=self._model_id,
+            dtype=str(self._runner.graph.dtype),
+        )
+
+    def _run(self, tasks: Items[_Task]) -> None:
+        """Run tasks in one pass; where it raises, each alone."""
+        if not tasks:
+            return
+        try:
+            rows = self._runner.run([_work(task) for task in tasks])
+        except Exception as error:
+            if len(tasks) > 1:
+                for task in tasks:
+                    self._run([task])
+            else:
+                self._fail(tasks[0].sequence.request.request_id, _as_fault(error))
+            return
+        ready, logits = [], []
+        for task, row in zip(tasks, rows, strict=True):
+            sequence = task.sequence
+            self._served.serve(sequence.request.tenant, task.num_tokens)
+            self._tell_prompt(task, row)
+            if task.is_last:
+                ready.append(sequence)
+                logits.append(row[-1])
+            sequence.pages.fill(sequence.token_ids[: sequence.num_computed + task.num_tokens])
+        if ready:
+            self._choose(ready, torch.stack(logits))
+
+    def _run_in_pieces(self, task: _Task) -> None:
+        """Run a reproducible request alone, cut by its own length: pages, then single tokens."""
+        sequence, budget = task.sequence, task.num_tokens
+        while sequence.request.request_id in self._running:
+            done, num_prompt = sequence.num_computed, sequence.num_prompt_tokens
+            size = self.settings.block_size
+            piece = 1 if done >= num_prompt else min(size - done % size, num_prompt - done)
+            if piece > budget:
+                return
+            budget -= piece
+            self._run([_Task(sequence, piece)])
+
+    def _tell_prompt(self, task: _Task, row: Float[Tensor, "rows vocab"]) -> None:
+        """Report how likely the prompt's tokens were, where that was asked for and not told before."""
+        sequence, num_top = task.sequence, task.sequence.request.params.prompt_logprobs
+        start = sequence.num_computed + 1
+        stop = min(start + task.num_tokens, sequence.num_prompt_tokens)
+        if num_top is None or start >= stop or start < sequence.num_scored:
+            return
+        scored = score_prompt(row[: stop - start], sequence.token_ids[start:stop], num_top)
+        sequence.num_scored = stop
+        tokens, tops = tuple(token for token, _ in scored), tuple(top for _, top in scored)
+        sequence.tell(PromptLogprobs(sequence.request.request_id, start, tokens, tops))
+
+    def _choose(self, sequences: Items[Sequence], logits: Float[Tensor, "n vocab"]) -> None:
+        """Give each sequence its next token, and end those that it completes."""
+        rows = [sequence.sampler_row(self._eos) for sequence in sequences]
+        for sequence, chosen in zip(sequences, sample(logits, rows), strict=True):
+            if isinstance(chosen, SampleError):
+                self._fail(sequence.request.request_id, chosen.error)
+            else:
+                self._accept(sequence, chosen)
+
+    def _accept(self, sequence: Sequence, chosen: SampledToken) -> None:
+        request_id = sequence.request.request_id
+        sequence.token_ids.append(chosen.token_id)
+        sequence.tell(TokenEvent(request_id, chosen.token_id, chosen.logprob, chosen.top_logprobs))
+        reason = finish_reason(sequence.request.params, self._eos, sequence.generated)
+        if reason is None:
+            return
+        self._pop(request_id)
+        if reason is not FinishReason.LENGTH:
+            self._pace.note_answer(len(sequence.generated))
+        sequence.end(Finished(request_id, reason, sequence.usage))
+
+    def _fail(self, request_id: str, error: CynosureError) -> None:
+        sequence = self._pop(request_id)
+        if sequence is not None:
+            sequence.end(Failed(request_id, error))
+
+    def _pop(self, request_id: str) -> Sequence | None:
+        sequence = self._running.pop(request_id, None) or self._waiting.pop(request_id, None)
+        if sequence is not None:
+            self._served.depart(sequence.request.tenant)
+        return sequence
+
+
+def _work(task: _Task) -> Work:
+    sequence = task.sequence
+    done = sequence.num_computed
+    wants_all = sequence.request.params.prompt_logprobs is not None and done < sequence.num_prompt_tokens
+    return Work(
+        token_ids=tuple(sequence.token_ids[done : done + task.num_tokens]),
+        past_len=done,
+        blocks=sequence.pages.blocks,
+        num_logits=task.num_tokens if wants_all else int(task.is_last),
+    )
+
+
+def _as_fault(error: Exception) -> CynosureError:
+    if isinstance(error, CynosureError):
+        return error
+    return EngineFault(f"the model failed on this request: {error}. The other requests go on.")

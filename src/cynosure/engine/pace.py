@@ -1,0 +1,39 @@
+"""Measure how fast steps go of late, for predictions. Knows nothing of clocks or requests."""
+
+from __future__ import annotations
+
+from cynosure.engine.schedule import Rates
+
+_WEIGHT = 0.1
+"""What the newest step counts against all before it."""
+
+
+class Pace:
+    """Running means of prefill speed, step time and length of answers."""
+
+    def __init__(self) -> None:
+        self._prefill_tokens_per_s: float | None = None
+        self._step_s: float | None = None
+        self._answer_tokens: float | None = None
+
+    @property
+    def rates(self) -> Rates:
+        """What the scheduler predicts from."""
+        return Rates(self._prefill_tokens_per_s, self._step_s, self._answer_tokens or 1.0)
+
+    def note_step(self, num_tokens: int, num_seqs: int, seconds: float) -> None:
+        """Learn the step time from a step in which everyone decodes, the prefill speed from the others."""
+        if not num_tokens or seconds <= 0:
+            return
+        if num_tokens == num_seqs:
+            self._step_s = _mixed(self._step_s, seconds)
+        else:
+            self._prefill_tokens_per_s = _mixed(self._prefill_tokens_per_s, num_tokens / seconds)
+
+    def note_answer(self, num_tokens: int) -> None:
+        """Learn from an answer that ended by itself."""
+        self._answer_tokens = _mixed(self._answer_tokens, float(num_tokens))
+
+
+def _mixed(mean: float | None, new: float) -> float:
+    return new if mean is None else mean + _WEIGHT * (new - mean)

@@ -1,0 +1,182 @@
+"""Say what the engine is asked and what it tells back. Knows nothing of tensors or of how it is done.
+
+Every request gets any number of `TokenEvent` and `PromptLogprobs`, then exactly one terminal event:
+`Finished`, `Refused`, `Failed` or `Cancelled`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import pairwise
+from typing import NamedTuple
+
+from cynosure.core.errors import CynosureError, EmptyInput, InputError
+from cynosure.engine.sampling import SamplingParams
+
+
+@dataclass(frozen=True)
+class Request:
+    """One sequence to continue.
+
+    - `request_id`: unique among those that have not ended.
+    - `tenant`: who is served, as the server derived it; fairness and cache isolation go by it.
+    - `priority`: lower goes first.
+    - `arrival_s`, `deadline_s`: on one clock, in seconds; the whole answer is due at the deadline.
+    - `segments`: the segment of each token of the prompt; runs of dense integers, sorted.
+    - `is_reproducible`: bitwise the answer that it gets alone, whatever the batch.
+    """
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    params: SamplingParams
+    tenant: str = ""
+    priority: int = 0
+    deadline_s: float | None = None
+    arrival_s: float = 0.0
+    segments: tuple[int, ...] | None = None
+    is_reproducible: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without a model.
+
+        Raises:
+            EmptyInput: there are no tokens.
+            InputError: a negative token id, segments that do not fit the tokens, or a time that is no number.
+        """
+        if not self.token_ids:
+            raise EmptyInput(f"request {self.request_id!r} has no tokens; give at least one.")
+        if min(self.token_ids) < 0:
+            raise InputError(
+                f"request {self.request_id!r} holds token id {min(self.token_ids)}; ids start at 0. Encode "
+                "it with the model's tokenizer."
+            )
+        if self.segments is not None:
+            self._check_segments(self.segments)
+        for name, time_s in (("arrival_s", self.arrival_s), ("deadline_s", self.deadline_s)):
+            if time_s is not None and not math.isfinite(time_s):
+                raise InputError(f"{name} of request {self.request_id!r} is {time_s}; it must be finite.")
+
+    def _check_segments(self, segments: tuple[int, ...]) -> None:
+        if len(segments) != len(self.token_ids):
+            raise InputError(
+                f"request {self.request_id!r} has {len(self.token_ids)} tokens and {len(segments)} segments; "
+                "give one segment a token."
+            )
+        if segments[0] < 0 or any(later < earlier for earlier, later in pairwise(segments)):
+            raise InputError(
+                f"segments of request {self.request_id!r} are not sorted integers from 0. Number them as "
+                "they come."
+            )
+
+    @property
+    def max_num_tokens(self) -> int:
+        """Tokens that prompt and answer may have together."""
+        return len(self.token_ids) + self.params.max_tokens
+
+
+class TokenLogprob(NamedTuple):
+    """A token and its log-probability in nats: the model's own, before penalties, bias and temperature."""
+
+    token_id: int
+    logprob: float
+
+
+class FinishReason(Enum):
+    """Why an answer ended: its end token, a stop token or text, or `max_tokens`."""
+
+    EOS = "eos"
+    STOP = "stop"
+    LENGTH = "length"
+
+
+def finish_reason(
+    params: SamplingParams, eos_token_ids: Collection[int], generated_ids: Sequence[int]
+) -> FinishReason | None:
+    """Whether the last token of an answer ends it; stop texts are for whoever decodes tokens."""
+    last = generated_ids[-1]
+    if last in params.stop_token_ids:
+        return FinishReason.STOP
+    if last in params.ends(eos_token_ids):
+        return FinishReason.EOS
+    return FinishReason.LENGTH if len(generated_ids) >= params.max_tokens else None
+
+
+class RefusalReason(Enum):
+    """Why a request was not begun: it can never fit in memory, or can't meet its deadline."""
+
+    TOO_LARGE = "too_large"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a request cost; of `prompt_tokens`, `cached_tokens` were found and not computed."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+
+
+@dataclass(frozen=True)
+class TokenEvent:
+    """One more token; `top_logprobs` are the likeliest first, and empty where none were asked for."""
+
+    request_id: str
+    token_id: int
+    logprob: float
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptLogprobs:
+    """How likely the prompt's tokens from position `start` on were; the first of a prompt has none.
+
+    `top_logprobs[i]` are the likeliest at the place of `tokens[i]`.
+    """
+
+    request_id: str
+    start: int
+    tokens: tuple[TokenLogprob, ...]
+    top_logprobs: tuple[tuple[TokenLogprob, ...], ...]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The answer is complete."""
+
+    request_id: str
+    reason: FinishReason
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Nothing was begun; `predicted_wait_s` is until the first token, where it could be told."""
+
+    request_id: str
+    reason: RefusalReason
+    message: str
+    predicted_wait_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Something broke; tokens already told stand."""
+
+    request_id: str
+    error: CynosureError
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """The caller went away or took it back."""
+
+    request_id: str
+    usage: Usage
+
+
+TerminalEvent = Finished | Refused | Failed | Cancelled
+Event = TokenEvent | PromptLogprobs | TerminalEvent

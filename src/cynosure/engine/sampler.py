@@ -1,0 +1,161 @@
+"""Choose the next token of each sequence from its logits. Knows nothing of schedules, caches or text.
+
+The order is that of the engines people come from: penalties, bias, bans, temperature, min-p, top-k, top-p,
+typical-p. Whatever rounds is done row by row, or by operations that treat rows apart, so that a row gets the
+same bits alone and in any batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cynosure.core.errors import CynosureError, EngineFault, InputError
+from cynosure.engine.filters import above_min_p, among_top_k, within_top_p, within_typical_p
+from cynosure.engine.logprobs import likeliest
+from cynosure.engine.penalties import BANNED, add_bias, ban, penalise
+from cynosure.engine.request import TokenLogprob
+from cynosure.engine.sampling import SamplingParams
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sequence whose next token is due.
+
+    - `dice`: on the CPU, and its own (`new_dice`): a row that is not greedy draws one number from it.
+    - `eos_token_ids`: those of the checkpoint.
+    - `allowed`: what a constraint leaves; None leaves everything.
+    """
+
+    params: SamplingParams
+    prompt_ids: Sequence[int]
+    generated_ids: Sequence[int]
+    dice: torch.Generator
+    eos_token_ids: Collection[int] = ()
+    allowed: Bool[Tensor, " vocab"] | None = None
+
+    @property
+    def held_back(self) -> frozenset[int]:
+        """The tokens that would end the answer before `min_tokens`."""
+        is_short = len(self.generated_ids) < self.params.min_tokens
+        return self.params.ends(self.eos_token_ids) if is_short else frozenset()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the likeliest token of the model is the answer."""
+        params = self.params
+        is_changed = params.has_penalties or params.logit_bias or self.allowed is not None or self.held_back
+        return params.is_greedy and not is_changed
+
+
+@dataclass(frozen=True)
+class SampledToken:
+    """A chosen token; log-probabilities are the model's own, in nats, before anything was changed."""
+
+    token_id: int
+    logprob: float
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
+class SampleError:
+    """A row that has no next token; the others have theirs."""
+
+    error: CynosureError
+
+
+def sample(logits: Float[Tensor, "num_seqs vocab"], rows: Sequence[Row]) -> list[SampledToken | SampleError]:
+    """Return what comes of each row, in order; `logits` are left as they are."""
+    assert len(rows) == len(logits), "one row of logits a sequence"
+    logits = logits.float()
+    logprobs = logits.log_softmax(-1)
+    plain_ids = logits.argmax(-1).tolist() if any(row.is_plain for row in rows) else []
+    # A maximum passes NaN on, so that one number a row tells whether it is usable.
+    highest = logits.amax(-1).tolist()
+    found: list[SampledToken | SampleError] = []
+    for place, row in enumerate(rows):
+        try:
+            _check(highest[place], row, logits.shape[1])
+            token_id = plain_ids[place] if row.is_plain else _choose(logits[place], row)
+        except CynosureError as error:
+            found.append(SampleError(error))
+        else:
+            top = likeliest(logprobs[place], row.params.logprobs or 0)
+            found.append(SampledToken(token_id, float(logprobs[place, token_id]), top))
+    return found
+
+
+def new_dice(seed: int | None) -> torch.Generator:
+    """A request's own source of chance; None makes one that nobody can repeat."""
+    dice = torch.Generator()
+    if seed is None:
+        dice.seed()
+    else:
+        dice.manual_seed(seed)
+    return dice
+
+
+def _check(highest: float, row: Row, vocab_size: int) -> None:
+    if not math.isfinite(highest):
+        raise EngineFault(
+            f"the model gave logits whose largest is {highest}; it must be finite. Check the weights, or run "
+            "them in a wider dtype."
+        )
+    row.params.check_vocabulary(vocab_size)
+
+
+def _choose(logits: Float[Tensor, " vocab"], row: Row) -> int:
+    params = row.params
+    if params.has_penalties:
+        logits = penalise(logits, params, row.prompt_ids, row.generated_ids)
+    if params.logit_bias:
+        logits = add_bias(logits, params.logit_bias)
+    logits = ban(logits, row.allowed, row.held_back)
+    highest = logits.max()
+    if highest == BANNED:
+        raise InputError(
+            "the constraint allows no token here; at least one is needed. Change the constraint."
+        )
+    if params.is_greedy:
+        return int(logits.argmax())
+    # The largest is taken off first, so that a low temperature can't overflow.
+    return _draw(*_candidates((logits - highest) / params.temperature, params), row.dice)
+
+
+def _candidates(
+    scores: Float[Tensor, " vocab"], params: SamplingParams
+) -> tuple[Float[Tensor, " m"], Int[Tensor, " m"] | None]:
+    """What may be drawn: scores with their token ids, or all of them with None."""
+    token_ids = None
+    for keeps in _filters(params):
+        kept = keeps(scores).nonzero()[:, 0]
+        scores = scores[kept]
+        token_ids = kept if token_ids is None else token_ids[kept]
+    return scores, token_ids
+
+
+def _filters(params: SamplingParams) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Those asked for, in order."""
+    if params.min_p > 0.0:
+        yield partial(above_min_p, min_p=params.min_p)
+    if params.top_k is not None:
+        yield partial(among_top_k, top_k=params.top_k)
+    if params.top_p < 1.0:
+        yield partial(within_top_p, top_p=params.top_p)
+    if params.typical_p < 1.0:
+        yield partial(within_typical_p, typical_p=params.typical_p)
+
+
+def _draw(scores: Float[Tensor, " m"], token_ids: Int[Tensor, " m"] | None, dice: torch.Generator) -> int:
+    """Draw by the inverse of the distribution function: one number decides, whatever the vocabulary."""
+    reached = scores.softmax(-1).cumsum(-1, dtype=torch.float64)
+    thrown = torch.rand((), generator=dice, dtype=torch.float64).to(scores.device)
+    place = int(torch.searchsorted(reached, thrown * reached[-1], right=True))
+    place = min(place, len(scores) - 1)
+    return place if token_ids is None else int(token_ids[place])

@@ -1,0 +1,88 @@
+"""Follow one request through the engine: its tokens, its pages, its events. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cynosure.cache import SequencePages
+from cynosure.engine.request import Event, Request, TerminalEvent, Usage
+from cynosure.engine.sampler import Row, new_dice
+from cynosure.engine.schedule import SequenceView
+
+Notify = Callable[[Event], None]
+
+
+class Sequence:
+    """A request that has not ended.
+
+    `token_ids` are the prompt and what was generated; the first `num_computed` of them are in `pages`.
+    `num_cached` tokens were found and not computed; how likely the first `num_scored` are has been told.
+    """
+
+    def __init__(self, request: Request, notify: Notify, pages: SequencePages, max_num_tokens: int) -> None:
+        """Hold the prompt; nothing is computed and no page is taken."""
+        self.request = request
+        self.token_ids = list(request.token_ids)
+        self.pages = pages
+        self.max_num_tokens = max_num_tokens
+        self.num_cached = 0
+        self.was_admitted = False
+        self.is_abandoned = False
+        self.num_scored = 0
+        self._dice = new_dice(request.params.seed)
+        self._notify = notify
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens that came with the request."""
+        return len(self.request.token_ids)
+
+    @property
+    def generated(self) -> list[int]:
+        """Tokens that were chosen."""
+        return self.token_ids[self.num_prompt_tokens :]
+
+    @property
+    def num_computed(self) -> int:
+        """Tokens whose keys and values are in the pages."""
+        return self.pages.num_tokens
+
+    @property
+    def usage(self) -> Usage:
+        """What the request cost so far."""
+        return Usage(self.num_prompt_tokens, self.num_cached, len(self.token_ids) - self.num_prompt_tokens)
+
+    def sampler_row(self, eos_token_ids: frozenset[int]) -> Row:
+        """Return what the sampler needs; the dice are the request's own, whatever its neighbours."""
+        request = self.request
+        return Row(request.params, request.token_ids, self.generated, self._dice, eos_token_ids)
+
+    def view(self, served_tokens: float, num_shared: int) -> SequenceView:
+        """Return what the scheduler sees."""
+        request = self.request
+        return SequenceView(
+            request_id=request.request_id,
+            num_tokens=len(self.token_ids),
+            num_computed=self.num_computed,
+            max_num_tokens=self.max_num_tokens,
+            num_blocks_held=len(self.pages.blocks),
+            num_blocks_shared=num_shared,
+            priority=request.priority,
+            arrival_s=request.arrival_s,
+            deadline_s=request.deadline_s,
+            tenant=request.tenant,
+            served_tokens=served_tokens,
+            was_admitted=self.was_admitted,
+        )
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to the caller; one whose ear is broken is abandoned, and hurts nobody else."""
+        try:
+            self._notify(event)
+        except Exception:
+            self.is_abandoned = True
+
+    def end(self, event: TerminalEvent) -> None:
+        """Give the pages back, then say how it ended."""
+        self.pages.release()
+        self.tell(event)

@@ -1,0 +1,40 @@
+"""Size an engine. Knows nothing of models, requests or files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cynosure.core.errors import InputError
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What one engine may use.
+
+    - `kv_cache_bytes`: memory for keys and values, reserved at the start.
+    - `block_size`: tokens of a page.
+    - `max_num_seqs`, `max_num_batched_tokens`, `chunk_size`: what a step may hold (`engine/schedule.py`).
+    - `has_prefix_cache`: whether requests of one tenant share the pages of a common beginning.
+    """
+
+    kv_cache_bytes: int = 1 << 30
+    block_size: int = 32
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 1024
+    chunk_size: int = 256
+    has_prefix_cache: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: a size below 1, or a step that can't hold a token of every sequence.
+        """
+        for name in ("kv_cache_bytes", "block_size", "max_num_seqs", "max_num_batched_tokens", "chunk_size"):
+            if vars(self)[name] < 1:
+                raise InputError(f"{name} is {vars(self)[name]}; the limit is 1. Raise it.")
+        if self.max_num_seqs > self.max_num_batched_tokens:
+            raise InputError(
+                f"max_num_seqs is {self.max_num_seqs}; the limit is max_num_batched_tokens, "
+                f"{self.max_num_batched_tokens}. Lower it."
+            )
