@@ -55,7 +55,7 @@ def test_a_seed_draws_the_same_again(checkpoint: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--max-tokens", "0"], "at least 1"),
+        (["--max-tokens", "0"], "the limit is 1"),
         (["--max-tokens", "500"], "limit is 128"),
         (["--temperature", "-1"], "at least 0"),
         (["--dtype", "float3"], "float3"),

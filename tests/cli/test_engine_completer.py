@@ -1,17 +1,28 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
-from cynosure.cli.local_completer import load_completer
+from cynosure.cli.engine_completer import EngineCompleter, load_completer
 from cynosure.core.errors import CheckpointNotFound, EmptyInput, InputTooLong, UnsupportedArchitecture
+from cynosure.engine import SamplingParams
 from cynosure.models.tokenizer import Tokenizer
-from cynosure.server.services import Sampling
+from cynosure.server.services import Token
 from tests.cli.conftest import continuation
+
+
+def said(model: EngineCompleter, prompt: Sequence[int], max_tokens: int) -> list[Token]:
+    async def collect() -> list[Token]:
+        sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0)
+        return [token async for token in model.complete(prompt, sampling)]
+
+    return asyncio.run(collect())
 
 
 def test_tokens_are_text_that_is_final_and_the_last_says_why(
@@ -19,7 +30,7 @@ def test_tokens_are_text_that_is_final_and_the_last_says_why(
 ) -> None:
     model = load_completer("tiny", checkpoint, dtype="float32")
     prompt = model.encode("a sailor")
-    tokens = list(model.complete(prompt, Sampling(40, 0.0)))
+    tokens = said(model, prompt, 40)
     ids = continuation(oracle, "a sailor", 40)
     assert "".join(token.text for token in tokens) == Tokenizer.from_folder(checkpoint).decode(ids)
     assert [token.finish_reason for token in tokens[:-1]] == [None] * (len(tokens) - 1)
@@ -33,7 +44,7 @@ def test_the_end_token_ends_and_is_no_text(
     folder = shutil.copytree(checkpoint, tmp_path / "ends")
     (folder / "generation_config.json").write_text(f'{{"eos_token_id": {ids[4]}}}')
     model = load_completer("tiny", folder, dtype="float32")
-    tokens = list(model.complete(model.encode("a sailor"), Sampling(10, 0.0)))
+    tokens = said(model, model.encode("a sailor"), 10)
     length = ids.index(ids[4]) + 1
     assert len(tokens) == length
     assert tokens[-1].finish_reason == "stop"
@@ -45,9 +56,9 @@ def test_what_is_wrong_shows_before_the_first_token(checkpoint: Path) -> None:
     model = load_completer("tiny", checkpoint)
     assert model.max_model_len == 128
     with pytest.raises(EmptyInput):
-        model.complete([], Sampling(1, 0.0))
+        said(model, [], 1)
     with pytest.raises(InputTooLong, match="limit is 128"):
-        model.complete([1] * 100, Sampling(29, 0.0))
+        said(model, [1] * 100, 29)
 
 
 def test_a_folder_without_a_tokenizer_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -66,3 +77,34 @@ def test_a_model_that_does_not_continue_text_is_refused(checkpoint: Path, tmp_pa
     shutil.copy(checkpoint / "tokenizer.json", tmp_path)
     with pytest.raises(UnsupportedArchitecture, match="need a decoder"):
         load_completer("bert", tmp_path)
+
+
+def test_a_continuation_that_is_closed_early_is_taken_back(checkpoint: Path) -> None:
+    model = load_completer("tiny", checkpoint)
+
+    async def first() -> None:
+        tokens = model.complete([1, 2, 3], SamplingParams(max_tokens=100, temperature=0.0))
+        await anext(tokens)
+        await tokens.aclose()
+
+    asyncio.run(first())
+    model.close()
+    snapshot = model.engine.snapshot
+    assert snapshot.num_running == snapshot.num_waiting == 0
+    assert snapshot.num_free_blocks + snapshot.num_cached_blocks == snapshot.num_blocks
+
+
+def test_many_at_once_get_what_each_gets_alone(checkpoint: Path) -> None:
+    model = load_completer("tiny", checkpoint, dtype="float32")
+    prompts = [[1, 2, 3], [4, 5], list(range(1, 40)), [7] * 20]
+    sampling = SamplingParams(max_tokens=15, temperature=0.0)
+
+    async def text(prompt: Sequence[int]) -> str:
+        return "".join([token.text async for token in model.complete(prompt, sampling)])
+
+    async def together() -> list[str]:
+        return list(await asyncio.gather(*map(text, prompts)))
+
+    crowd = asyncio.run(together())
+    assert crowd == [asyncio.run(text(prompt)) for prompt in prompts]
+    model.close()

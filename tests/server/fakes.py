@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -14,10 +15,11 @@ import numpy as np
 import uvicorn
 
 from cynosure.core.errors import EmptyInput, InputError, InputTooLong
+from cynosure.engine.sampling import SamplingParams
 from cynosure.server.app import make_app
 from cynosure.server.listening import take_port
 from cynosure.server.runtime import Load, Runtime
-from cynosure.server.services import Answer, Attended, Quote, Sampling, Services, Token, Vectors
+from cynosure.server.services import Answer, Attended, Quote, Services, Token, Vectors
 from cynosure.server.settings import ServerSettings
 
 DIM = 8
@@ -93,19 +95,22 @@ class FakeCompleter:
     def encode(self, text: str) -> Sequence[int]:
         return [len(word) for word in text.split()]
 
-    def complete(self, token_ids: Sequence[int], sampling: Sampling) -> Iterator[Token]:
+    def close(self) -> None:
+        self.is_closed.set()
+
+    def complete(self, token_ids: Sequence[int], sampling: SamplingParams) -> AsyncGenerator[Token]:
         if not token_ids:
             raise EmptyInput("prompt 0 has no tokens; give at least one.")
         if sampling.max_tokens > 10**6:
             raise InputTooLong("that is too long; the limit is 1000000. Lower max_tokens.")
         return self._tokens(token_ids, sampling.max_tokens)
 
-    def _tokens(self, token_ids: Sequence[int], count: int) -> Iterator[Token]:
+    async def _tokens(self, token_ids: Sequence[int], count: int) -> AsyncGenerator[Token]:
         try:
             for index in range(count):
                 if index == self.fails_at:
                     raise ZeroDivisionError("a secret of the inside")
-                time.sleep(self.pause_s)
+                await asyncio.sleep(self.pause_s)
                 self.num_given += 1
                 yield Token(f" {index}", "length" if index == count - 1 else None)
         finally:

@@ -79,7 +79,7 @@ def test_nothing_fits_is_an_answer(client: httpx.Client) -> None:
         (COMPLETE, COMPLETE_OK | {"max_tokens": 0}, "max_tokens", ["greater than or equal to 1"]),
         (COMPLETE, COMPLETE_OK | {"max_tokens": 10**7}, None, ["limit"]),
         (COMPLETE, COMPLETE_OK | {"temperature": -1}, "temperature", ["greater than or equal to 0"]),
-        (COMPLETE, COMPLETE_OK | {"top_p": 0.5}, "top_p", ["greater than or equal to 1", "0.5"]),
+        (COMPLETE, COMPLETE_OK | {"top_p": 1.5}, "top_p", ["less than or equal to 1", "1.5"]),
         (COMPLETE, COMPLETE_OK | {"n": 2}, "n", ["1", "2"]),
         (COMPLETE, COMPLETE_OK | {"logprobs": 5}, "logprobs", ["None"]),
         (COMPLETE, COMPLETE_OK | {"suffix": "x"}, "suffix", ["None"]),

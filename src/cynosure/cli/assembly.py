@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from cynosure.cli.local_completer import LocalCompleter, load_completer
+from cynosure.cli.engine_completer import EngineCompleter, load_completer
 from cynosure.cli.local_embedder import LocalEmbedder
 from cynosure.cli.python_docs import PythonDocs, index_path, open_python_docs
 from cynosure.core.errors import InputError
@@ -55,7 +55,7 @@ def assemble(options: ServeOptions, report: Report) -> Services:
         torch.set_num_threads(options.num_threads)
     embedders: dict[str, LocalEmbedder] = {}
     stores: dict[str, PythonDocs] = {}
-    completers: dict[str, LocalCompleter] = {}
+    completers: dict[str, EngineCompleter] = {}
     if options.with_docs:
         report("Loading the embedder", 0, 0)
         embedder = load_minilm()

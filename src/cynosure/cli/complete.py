@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+from contextlib import aclosing
 
-from cynosure.cli.local_completer import load_completer
+from cynosure.cli.engine_completer import EngineCompleter, load_completer
 from cynosure.core.errors import EmptyInput
-from cynosure.server.services import Sampling
+from cynosure.engine.sampling import SamplingParams
 from cynosure.server.stop_text import StopText
 
 
@@ -34,15 +36,24 @@ def run(arguments: argparse.Namespace) -> int:
         raise EmptyInput("the prompt is empty; there is nothing to continue. Write one.")
     if not all(arguments.stop):
         raise EmptyInput("a --stop text is empty; it would end everything at once. Leave it out.")
-    sampling = Sampling(arguments.max_tokens, arguments.temperature, arguments.seed)
+    sampling = SamplingParams(
+        max_tokens=arguments.max_tokens, temperature=arguments.temperature, seed=arguments.seed
+    )
     model = load_completer(arguments.model, arguments.model, arguments.dtype, arguments.backend)
-    stop = StopText(arguments.stop)
-    for token in model.complete(model.encode(prompt), sampling):
-        _write(stop.push(token.text))
-        if stop.is_stopped:
-            break
-    _write(stop.finish() + "\n")
+    try:
+        asyncio.run(_continue(model, prompt, sampling, StopText(arguments.stop)))
+    finally:
+        model.close()
     return 0
+
+
+async def _continue(model: EngineCompleter, prompt: str, sampling: SamplingParams, stop: StopText) -> None:
+    async with aclosing(model.complete(model.encode(prompt), sampling)) as tokens:
+        async for token in tokens:
+            _write(stop.push(token.text))
+            if stop.is_stopped:
+                break
+    _write(stop.finish() + "\n")
 
 
 def _write(text: str) -> None:

@@ -70,8 +70,11 @@ class Runtime:
         return None if isinstance(failure, Stopped) else failure
 
     def stop(self) -> None:
-        """End loading at its next report, and the thread after the job that it runs."""
+        """End loading at its next report, the models, and the thread after the job that it runs."""
         self._stopping.set()
+        services = self.services
+        if services is not None:
+            services.close()
         self.compute.close()
 
     def _report(self, stage: str, done: int, total: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from cynosure.core.errors import NotFound
+from cynosure.engine.sampling import SamplingParams
 
 T = TypeVar("T")
 
@@ -124,20 +125,16 @@ class DocumentStore(Protocol):
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How to continue a prompt; `temperature` 0 takes the likeliest token."""
-
-    max_tokens: int
-    temperature: float
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
 class Token:
-    """One token of a continuation; `finish_reason` is `stop` or `length` on the last."""
+    """One token of a continuation; text that is not final yet comes with a later one.
+
+    On the last, `finish_reason` is `stop` or `length`, and `num_cached` of the prompt's tokens were found
+    and not computed.
+    """
 
     text: str
     finish_reason: str | None = None
+    num_cached: int = 0
 
 
 class CompletionModel(Protocol):
@@ -157,8 +154,12 @@ class CompletionModel(Protocol):
         """Token ids of a prompt."""
         ...
 
-    def complete(self, token_ids: Sequence[int], sampling: Sampling) -> Iterator[Token]:
-        """Check the prompt at once; then give tokens as they are chosen."""
+    def complete(self, token_ids: Sequence[int], sampling: SamplingParams) -> AsyncGenerator[Token]:
+        """Check the prompt at once; then give tokens as they are chosen. Closing it ends the request."""
+        ...
+
+    def close(self) -> None:
+        """Stop computing; what is under way fails."""
         ...
 
 
@@ -174,6 +175,11 @@ class Services:
     def embedder(self, name: str) -> EmbeddingModel:
         """An embedding model by name."""
         return _named(self.embedders, name, "embedding model", "/v1/models lists them")
+
+    def close(self) -> None:
+        """Stop every model that computes on threads of its own."""
+        for completer in self.completers.values():
+            completer.close()
 
     def store(self, name: str) -> DocumentStore:
         """A document store by name."""

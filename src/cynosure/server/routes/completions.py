@@ -13,16 +13,21 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from cynosure.server.routes.access import Compute, Ready, known_query
-from cynosure.server.schemas.completions import Choice, Completion, CompletionRequest, Usage
-from cynosure.server.services import Sampling, Token
+from cynosure.server.schemas.completions import (
+    Choice,
+    Completion,
+    CompletionRequest,
+    PromptTokensDetails,
+    Usage,
+)
+from cynosure.server.services import Token
 from cynosure.server.stop_text import StopText
 from cynosure.server.stream import event_stream
 
 router = APIRouter(tags=["completions"], dependencies=[Depends(known_query())])
 
-#: What OpenAI's reference documents for fields that are left out.
+#: What OpenAI's reference documents where `max_tokens` is left out.
 DEFAULT_MAX_TOKENS = 16
-DEFAULT_TEMPERATURE = 1.0
 
 FinishReason = Literal["stop", "length"]
 
@@ -38,6 +43,7 @@ class _Continuation:
     id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
     created: int = field(default_factory=lambda: int(time.time()))
     num_tokens: int = 0
+    num_cached: int = 0
     finish_reason: FinishReason = "length"
 
     async def pieces(self) -> AsyncGenerator[str]:
@@ -45,6 +51,7 @@ class _Continuation:
         async with aclosing(self.tokens):
             async for token in self.tokens:
                 self.num_tokens += 1
+                self.num_cached = token.num_cached
                 text = self.stop.push(token.text)
                 if self.stop.is_stopped or token.finish_reason == "stop":
                     self.finish_reason = "stop"
@@ -66,7 +73,10 @@ class _Continuation:
         """What it cost so far."""
         total = self.num_prompt_tokens + self.num_tokens
         return Usage(
-            prompt_tokens=self.num_prompt_tokens, completion_tokens=self.num_tokens, total_tokens=total
+            prompt_tokens=self.num_prompt_tokens,
+            completion_tokens=self.num_tokens,
+            total_tokens=total,
+            prompt_tokens_details=PromptTokensDetails(cached_tokens=self.num_cached),
         )
 
 
@@ -78,14 +88,9 @@ async def create_completion(
     model = services.completer(body.model)
     prompt = body.one_prompt
     token_ids = await compute.run(lambda: model.encode(prompt)) if isinstance(prompt, str) else prompt
-    sampling = Sampling(
-        max_tokens=DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens,
-        temperature=DEFAULT_TEMPERATURE if body.temperature is None else body.temperature,
-        seed=body.seed,
-    )
     # What is wrong with the prompt shows here, while a status can still say so.
-    tokens = await compute.run(lambda: model.complete(token_ids, sampling))
-    under_way = _Continuation(model.name, len(token_ids), StopText(body.stops), compute.iterate(tokens))
+    tokens = model.complete(token_ids, body.sampling(DEFAULT_MAX_TOKENS))
+    under_way = _Continuation(model.name, len(token_ids), StopText(body.stops), tokens)
     if body.stream:
         wants_usage = body.stream_options is not None and body.stream_options.include_usage
         return event_stream(_events(under_way, wants_usage))

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from cynosure.server.schemas.sampling import SamplingFields, TokenId
 from cynosure.server.schemas.wire import Text, WireRequest
 
 MAX_STOPS = 4
 
-TokenId = Annotated[int, Field(ge=0)]
 TokenIds = Annotated[list[TokenId], Field(min_length=1)]
 Stop = Annotated[Text, Field(min_length=1, max_length=200)]
 
@@ -22,7 +22,7 @@ class StreamOptions(WireRequest):
     include_obfuscation: Literal[False] = False
 
 
-class CompletionRequest(WireRequest):
+class CompletionRequest(SamplingFields):
     """One prompt to continue. Fields with one permitted value are known and not served otherwise."""
 
     model: Text
@@ -32,20 +32,13 @@ class CompletionRequest(WireRequest):
         | Annotated[list[Text], Field(min_length=1, max_length=1)]
         | Annotated[list[TokenIds], Field(min_length=1, max_length=1)]
     )
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
     best_of: Literal[1] | None = None
-    top_p: Annotated[float, Field(ge=1, le=1)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     echo: Literal[False] | None = None
     logprobs: None = None
-    logit_bias: Annotated[dict[str, int], Field(max_length=0)] | None = None
     suffix: None = None
 
     @model_validator(mode="after")
@@ -72,9 +65,9 @@ class CompletionRequest(WireRequest):
 
 
 class PromptTokensDetails(BaseModel):
-    """No prompt is kept between requests here, so that none is read from a cache."""
+    """How many tokens of the prompt were found in the cache and not computed."""
 
-    cached_tokens: Literal[0] = 0
+    cached_tokens: int = 0
 
 
 class Usage(BaseModel):

@@ -1,0 +1,138 @@
+"""Answer completions with an engine: text in, text out, many at once. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cynosure.core.errors import CheckpointNotFound, EngineFault, UnsupportedArchitecture
+from cynosure.engine import (
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    FinishReason,
+    Refused,
+    Request,
+    SamplingParams,
+    TokenEvent,
+)
+from cynosure.engine.core import EngineCore
+from cynosure.engine.engine import Engine
+from cynosure.engine.settings import EngineSettings
+from cynosure.models.decoder import Decoder
+from cynosure.models.load import LanguageModel, load
+from cynosure.models.tokenizer import Tokenizer
+from cynosure.server.services import Token
+
+_FINISH = {FinishReason.EOS: "stop", FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A request's events, handed from the engine's thread to an event loop."""
+
+    request_id: str
+    mailbox: asyncio.Queue[Event]
+
+
+class EngineCompleter:
+    """What `/v1/completions` and chat ask, answered by an engine in this process."""
+
+    def __init__(self, name: str, model: LanguageModel, settings: EngineSettings | None = None) -> None:
+        """Check that the model continues text, and start its engine.
+
+        Raises:
+            UnsupportedArchitecture: it does something else.
+            CheckpointNotFound: its folder has no tokenizer.
+        """
+        if not isinstance(model.graph, Decoder):
+            raise UnsupportedArchitecture(
+                f"{model.architecture} in {model.folder} is of kind {model.kind.value}; completions need a "
+                "decoder. Name another folder."
+            )
+        if model.tokenizer is None:
+            raise CheckpointNotFound(
+                f"{model.folder} has no tokenizer.json; completions need it. Copy it from where the weights "
+                "came from."
+            )
+        self.name = name
+        self.max_model_len: int | None = model.spec.max_model_len
+        self.model = model
+        self._tokenizer: Tokenizer = model.tokenizer
+        core = EngineCore(
+            model.graph,
+            model.generation_defaults.eos_token_ids,
+            settings or EngineSettings(),
+            model_id=f"{name}@{model.folder}",
+            backend=model.backend,
+        )
+        self.engine = Engine(core)
+
+    def encode(self, text: str) -> Sequence[int]:
+        """Token ids of a prompt, with what the checkpoint puts before it."""
+        return self._tokenizer.encode(text).ids
+
+    def complete(
+        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
+    ) -> AsyncGenerator[Token]:
+        """Check the prompt at once; then give tokens as they are chosen. Closing it takes the request back.
+
+        Needs a running event loop.
+
+        Raises:
+            EmptyInput, InputError, InputTooLong: the prompt or the sampling is not of this model.
+        """
+        loop = asyncio.get_running_loop()
+        pending = _Pending(uuid.uuid4().hex, asyncio.Queue())
+
+        def notify(event: Event) -> None:
+            loop.call_soon_threadsafe(pending.mailbox.put_nowait, event)
+
+        request = Request(pending.request_id, tuple(token_ids), sampling, tenant)
+        self.engine.submit(request, notify)
+        return self._tokens(pending)
+
+    def close(self) -> None:
+        """Stop the engine; what is under way fails."""
+        self.engine.close()
+
+    async def _tokens(self, pending: _Pending) -> AsyncGenerator[Token]:
+        decoder = self._tokenizer.stream()
+        held: TokenEvent | None = None
+        try:
+            # One token is held back, because what ended the text is told after it.
+            while True:
+                event = await pending.mailbox.get()
+                if isinstance(event, TokenEvent):
+                    if held is not None:
+                        yield Token(decoder.push(held.token_id))
+                    held = event
+                elif isinstance(event, Finished):
+                    assert held is not None
+                    # The end token is no text, whatever the tokenizer makes of it.
+                    text = "" if event.reason is not FinishReason.LENGTH else decoder.push(held.token_id)
+                    yield Token(text + decoder.finish(), _FINISH[event.reason], event.usage.cached_tokens)
+                    return
+                elif isinstance(event, Failed | Refused | Cancelled):
+                    raise _error_of(event)
+        finally:
+            self.engine.cancel(pending.request_id)
+
+
+def load_completer(
+    name: str, source: str | Path, dtype: str = "auto", backend: str = "auto"
+) -> EngineCompleter:
+    """Load a decoder and its tokenizer from a folder, or by a hub id."""
+    return EngineCompleter(name, load(source, dtype=dtype, backend=backend))
+
+
+def _error_of(event: Failed | Refused | Cancelled) -> Exception:
+    if isinstance(event, Failed):
+        return event.error
+    if isinstance(event, Refused):
+        return EngineFault(event.message)
+    return EngineFault("the request was cancelled before its answer was complete. Send it again.")

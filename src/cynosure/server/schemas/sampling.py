@@ -1,0 +1,73 @@
+"""Shape how tokens are to be chosen, shared by every route that continues text. Computes nothing.
+
+The first group is OpenAI's, the second what vLLM added beside it, under the same names.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cynosure.engine.sampling import MAX_SEED, SamplingParams
+from cynosure.server.schemas.wire import WireRequest
+
+MAX_BIASES = 1024
+
+TokenId = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+_SAME_NAMES = {
+    "temperature",
+    "top_p",
+    "frequency_penalty",
+    "presence_penalty",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "min_tokens",
+    "ignore_eos",
+}
+
+
+class SamplingFields(WireRequest):
+    """Fields of a request that say how to choose; what is left out is neutral."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Share | None = None
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    frequency_penalty: Penalty | None = None
+    presence_penalty: Penalty | None = None
+    logit_bias: (
+        Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MAX_BIASES)]
+        | None
+    ) = None
+
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    min_p: Share | None = None
+    typical_p: Share | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
+
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+    def sampling(self, default_max_tokens: int) -> SamplingParams:
+        """What the engine is asked.
+
+        Raises:
+            InputError: fields that exclude each other.
+        """
+        given = self.model_dump(include=_SAME_NAMES, exclude_none=True)
+        return SamplingParams(
+            max_tokens=default_max_tokens if self.max_tokens is None else self.max_tokens,
+            # Seeds of either sign are one protocol's; ours start at 0.
+            seed=None if self.seed is None else self.seed % (MAX_SEED + 1),
+            logit_bias=tuple((self.logit_bias or {}).items()),
+            stop_token_ids=tuple(self.stop_token_ids or ()),
+            **given,
+        )
