@@ -95,7 +95,7 @@ def test_the_least_recently_used_gives_way_leaves_first(tree: PrefixTree) -> Non
     found(tree, KEY, TEXT)
     assert tree.retained == (new[1], other[1], other[0], old[1], old[0])
     assert tree.make_room(4)
-    assert found(tree, KEY, [*TEXT[:4], 5, 5, 5, 5, 0])[1] is MatchEnd.EVICTED
+    assert found(tree, KEY, [*TEXT[:4], 5, 5, 5, 5, 0]) == (old[:1], MatchEnd.EVICTED)
     assert found(tree, replace(KEY, tenant="bob"), TEXT)[0] == other
     assert tree.make_room(8)
     assert tree.pool.num_free == 8

@@ -117,11 +117,13 @@ def test_a_released_sequence_begins_again_with_what_it_left(scene: Scene) -> Non
 
 def test_full_pages_cost_one_look_up_each_only_when_one_fills(scene: Scene) -> None:
     pages = scene.begin(TEXT[:4])
+    other = scene.begin([9] * 4)
     before = scene.tree.retained
+    assert before == (*pages.blocks, *other.blocks), "a look-up would make the first the latest"
     for length in range(5, 8):
         assert pages.reserve(1)
         pages.fill(TEXT[:length])
         assert scene.tree.retained == before
     assert pages.reserve(1)
     pages.fill(TEXT[:8])
-    assert len(scene.tree.retained) == 2
+    assert scene.tree.retained == (*other.blocks, *reversed(pages.blocks))

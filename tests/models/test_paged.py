@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -120,6 +119,7 @@ def test_shares_are_those_of_rows(name: str) -> None:
     pair.graph(Batch.pack([prompt[:30]], past_lens=[0], max_len=cache.max_len), cache)
     batch = Batch.pack([prompt[30:]], past_lens=[30], segments=segments, max_len=cache.max_len)
     expected = pair.graph(batch, cache, watch=watch)
+    assert seen.states.keys() == {0, 1, 2}
     for layer, state in seen.states.items():
         assert gap(state.shares, expected.states[layer].shares) <= TOLERANCE
         assert gap(state.entropy, expected.states[layer].entropy) <= 10 * TOLERANCE
@@ -133,7 +133,7 @@ def test_half_precision_pages_hold_what_half_precision_rows_hold() -> None:
     runner = PagedRunner(half)
     assert runner.cache.pages(0)[0].dtype is torch.bfloat16
     ours = runner.in_chunks(runner.line(), prompt, (len(prompt) // 2, len(prompt) // 2))
-    assert torch.equal(ours, alone(half, prompt))
+    assert gap(ours, alone(half, prompt)) <= 1e-2
 
 
 def test_a_sequence_that_its_pages_do_not_hold_is_refused_before_anything_is_written() -> None:
@@ -155,5 +155,4 @@ def test_a_batch_fills_up_shorter_tables() -> None:
     table = plan.keys[0].block_table
     assert table is not None
     assert table.tolist() == [[4, -1], [7, 2]]
-    keys = replace(plan.keys[0], block_table=None)
-    assert plan.with_keys(keys).keys[0].positions.tolist() == [0, *range(10)]
+    assert plan.keys[0].positions.tolist() == [0, *range(10)]

@@ -119,7 +119,11 @@ def _check(
                 f"source {index} has (num_kv_heads, head_dim, v_head_dim) {source.shape} in {source.dtype}; "
                 f"the spec and q want {expected} in {q.dtype}"
             )
-        source.check(keys)
+        # Once for all layers that share this plan and are of one size.
+        place = ("checked", index, type(source), source.size)
+        if place not in plan.memo:
+            source.check(keys)
+            plan.memo[place] = True
         if plan.num_segments and keys.segments is None:
             raise AttentionError(
                 f"the plan counts {plan.num_segments} segments but source {index} has none; give it ids"

@@ -124,6 +124,11 @@ class ExpandedSource(Source):
         """Dtype of keys and values."""
         return self.rows.dtype
 
+    @property
+    def size(self) -> int:
+        """How many rows or pages there are."""
+        return self.rows.size
+
     def check(self, keys: KeyPlan) -> None:
         """Raise `AttentionError` where `keys` reaches outside of the rows."""
         self.rows.check(keys)

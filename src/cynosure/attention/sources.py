@@ -30,6 +30,11 @@ class Source(ABC):
     def dtype(self) -> torch.dtype:
         """Dtype of keys and values."""
 
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """How many rows or pages there are."""
+
     @abstractmethod
     def check(self, keys: KeyPlan) -> None:
         """Raise `AttentionError` where `keys` reaches outside of this source."""
@@ -68,6 +73,11 @@ class DenseSource(Source):
     def dtype(self) -> torch.dtype:
         """Dtype of keys and values."""
         return self.k.dtype
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+        return self.k.shape[0]
 
     def check(self, keys: KeyPlan) -> None:
         """Raise where a sequence ends after the last row."""
@@ -118,6 +128,11 @@ class PagedSource(Source):
         """Dtype of keys and values."""
         return self.k_pages.dtype
 
+    @property
+    def size(self) -> int:
+        """How many pages there are."""
+        return self.k_pages.shape[0]
+
     def check(self, keys: KeyPlan) -> None:
         """Raise where the table is missing, too short or names a page that does not exist."""
         if keys.block_table is None:
@@ -151,4 +166,5 @@ class PagedSource(Source):
 
 def _gathered(pages: Tensor, table: Tensor) -> Tensor:
     num_heads, block_size, width = pages.shape[1:]
-    return pages[table].transpose(0, 1).reshape(num_heads, table.numel() * block_size, width)
+    # Heads first before the gathering, so that it is the one copy.
+    return pages.transpose(0, 1).index_select(1, table).reshape(num_heads, table.numel() * block_size, width)
