@@ -43,7 +43,7 @@ class TokenCounter:
                 self._level = max(self._level, self._served[tenant])
         self._forget()
 
-    def serve(self, tenant: str, num_tokens: float) -> None:
+    def serve(self, tenant: str, num_tokens: int) -> None:
         """Charge what was computed for a tenant: a token of a prompt like one of an answer."""
         self._served[tenant] = self._served.get(tenant, self._level) + num_tokens
 

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
-
-FEW = 1024
-SLACK = 1e-9
-"""Covers the rounding of a sum in another order, in float64."""
 
 
 def above_min_p(scores: Float[Tensor, " m"], min_p: float) -> Bool[Tensor, " m"]:
@@ -35,12 +32,13 @@ def within_top_p(scores: Float[Tensor, " m"], top_p: float) -> Bool[Tensor, " m"
 
     Of equals, those with the lower id stay.
     """
-    order = _likeliest_first(scores, top_p)
-    probs = scores.softmax(-1)[order].double()
-    is_needed = probs.cumsum(-1) - probs < top_p
-    is_needed[0] = True
-    kept = torch.zeros_like(scores, dtype=torch.bool)
-    kept[order[is_needed]] = True
+    ordered = _descending(scores)
+    probs = ordered.softmax(-1).double()
+    num_needed = max(1, int((probs.cumsum(-1) - probs < top_p).sum()))
+    least = ordered[num_needed - 1]
+    kept = scores > least
+    ties = (scores == least).nonzero()[:, 0]
+    kept[ties[: num_needed - int(kept.sum())]] = True
     return kept
 
 
@@ -60,11 +58,8 @@ def within_typical_p(scores: Float[Tensor, " m"], typical_p: float) -> Bool[Tens
     return distance <= sorted_distance[last]
 
 
-def _likeliest_first(scores: Float[Tensor, " m"], top_p: float) -> Int[Tensor, " k"]:
-    """Places from the likeliest down, of equals the lower first: enough to hold `top_p`, or all."""
-    if len(scores) > 4 * FEW:
-        # To sort a whole vocabulary takes ten times as long as all the rest, and few hold most of it.
-        few = (scores >= scores.topk(FEW).values[-1]).nonzero()[:, 0]
-        if float(scores.softmax(-1)[few].double().sum()) > top_p + SLACK:
-            return few[scores[few].sort(descending=True, stable=True).indices]
-    return scores.sort(descending=True, stable=True).indices
+def _descending(scores: Float[Tensor, " m"]) -> Float[Tensor, " m"]:
+    """Sort values without their places: on a CPU, numpy does that many times faster than torch sorts both."""
+    if scores.device.type == "cpu":
+        return torch.from_numpy(np.sort(scores.detach().numpy())).flip(0)
+    return scores.sort(descending=True).values
