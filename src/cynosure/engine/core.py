@@ -59,6 +59,11 @@ class _Task:
     num_tokens: int
 
     @property
+    def is_decode(self) -> bool:
+        """Whether one token is all that was left to compute."""
+        return self.num_tokens == 1 and self.is_last
+
+    @property
     def is_last(self) -> bool:
         """Whether all known tokens are computed afterwards, so that the next one can be chosen."""
         return self.sequence.num_computed + self.num_tokens == len(self.sequence.token_ids)
@@ -164,12 +169,14 @@ class EngineCore:
                 Refused(refusal.request_id, refusal.reason, refusal.message, refusal.predicted_wait_s)
             )
         tasks = [task for step in decision.steps if (task := self._prepare(step)) is not None]
+        num_prefilled = sum(task.num_tokens for task in tasks if not task.is_decode)
         start = time.perf_counter()
         self._run([task for task in tasks if not task.sequence.request.is_reproducible])
         for task in tasks:
             if task.sequence.request.is_reproducible:
                 self._run_in_pieces(task)
-        self._pace.note_step(sum(task.num_tokens for task in tasks), len(tasks), time.perf_counter() - start)
+        if tasks:
+            self._pace.note_step(num_prefilled, time.perf_counter() - start)
         for sequence in [sequence for sequence in self._running.values() if sequence.is_abandoned]:
             self.cancel(sequence.request.request_id)
 

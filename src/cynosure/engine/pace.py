@@ -21,14 +21,13 @@ class Pace:
         """What the scheduler predicts from."""
         return Rates(self._prefill_tokens_per_s, self._step_s, self._answer_tokens or 1.0)
 
-    def note_step(self, num_tokens: int, num_seqs: int, seconds: float) -> None:
-        """Learn the step time from a step in which everyone decodes, the prefill speed from the others."""
-        if not num_tokens or seconds <= 0:
-            return
-        if num_tokens == num_seqs:
+    def note_step(self, num_prefilled: int, seconds: float) -> None:
+        """Learn from a step that ran; the prefill speed is what prompts add to a step of decodes."""
+        if not num_prefilled:
             self._step_s = _mixed(self._step_s, seconds)
-        else:
-            self._prefill_tokens_per_s = _mixed(self._prefill_tokens_per_s, num_tokens / seconds)
+            return
+        added_s = max(seconds - (self._step_s or 0.0), 0.1 * seconds)
+        self._prefill_tokens_per_s = _mixed(self._prefill_tokens_per_s, num_prefilled / added_s)
 
     def note_answer(self, num_tokens: int) -> None:
         """Learn from an answer that ended by itself."""
