@@ -26,7 +26,7 @@ def _package(requirement: str) -> str:
 NAMES = [_package(line) for line in PROJECT["project"]["dependencies"]]
 
 # What `make serve` installs; the rest of the extras is for those who develop.
-SERVED = ["server", "retrieval"]
+SERVED = ["server", "retrieval", "constraints"]
 
 # What the command, the server and the policies import before any model is asked for.
 TORCH_FREE = [
@@ -36,6 +36,10 @@ TORCH_FREE = [
     "cynosure.evaluate",
     "cynosure.retrieval",
     "cynosure.insight",
+    "cynosure.guard",
+    "cynosure.engine",
+    "cynosure.server.app",
+    "cynosure.server.listening",
     "cynosure.models.tokenizer",
     "cynosure.models.template",
 ]

@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, str] = {
     "fastapi": "server",
     "starlette": "server",
     "uvicorn": "server",
+    "prometheus_client": "server",
     "apsw": "retrieval",
 }
 
@@ -55,6 +56,7 @@ COMMANDS: Mapping[str, Command] = {
     "index": Command("cynosure.cli.index", "build, rebuild or describe the index of the documentation"),
     "complete": Command("cynosure.cli.complete", "continue a prompt with a model from a folder"),
     "explain": Command("cynosure.cli.explain", "show which tokens a mask lets attend to which"),
+    "audit": Command("cynosure.cli.audit", "check the chain of the audit log"),
     "doctor": Command("cynosure.cli.doctor", "say what this machine has and what is missing"),
 }
 

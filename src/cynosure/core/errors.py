@@ -8,6 +8,10 @@ One tree; the server maps it to status codes in one place (`server/errors.py`):
     │   ├── InputTooLong            over a stated limit; nothing is truncated
     │   ├── UnknownOption           an option, field or name that does not exist
     │   └── NotFound                a model, store or object that is not here
+    ├── AccessDenied                who asks may not
+    │   ├── InvalidApiKey           no key came with the request, or none of ours
+    │   ├── AdminOnly               a key of ours, but not the admin's
+    │   └── RateLimitExceeded       a key has used what it may; says when to come back
     ├── CheckpointError             a checkpoint cannot be served
     │   ├── CheckpointNotFound      no such folder, shard, file or cached hub id
     │   ├── CheckpointCorrupt       truncated, mis-shaped, missing or non-finite weights
@@ -19,6 +23,7 @@ One tree; the server maps it to status codes in one place (`server/errors.py`):
     │   └── UnsupportedByBackend    a backend asked for by name can't do this; says why
     ├── EngineFault                 a step of the engine failed for this request
     ├── IndexFault                  the document index is absent, stale or damaged
+    ├── AuditFault                  the audit log or its key is damaged, or cannot be written
     └── EnvironmentFault            the machine lacks something: a port, a package, disk
         ├── MissingPackage          an optional dependency is not installed
         └── PortInUse               the address is taken
@@ -51,6 +56,27 @@ class UnknownOption(InputError):
 
 class NotFound(InputError):
     """A model, store or object that is not here."""
+
+
+class AccessDenied(CynosureError):
+    """Who asks may not."""
+
+
+class InvalidApiKey(AccessDenied):
+    """No key came with the request, or none of ours."""
+
+
+class AdminOnly(AccessDenied):
+    """A key of ours, but not the admin's."""
+
+
+class RateLimitExceeded(AccessDenied):
+    """A key has used what it may; in `retry_after_s` seconds it may again."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        """Say which limit, and when to come back."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class CheckpointError(CynosureError):
@@ -95,6 +121,10 @@ class EngineFault(CynosureError):
 
 class IndexFault(CynosureError):
     """The document index is absent, stale or damaged."""
+
+
+class AuditFault(CynosureError):
+    """The audit log or its key is damaged, belongs to others, or cannot be written."""
 
 
 class EnvironmentFault(CynosureError):
