@@ -166,5 +166,6 @@ class PagedSource(Source):
 
 def _gathered(pages: Tensor, table: Tensor) -> Tensor:
     num_heads, block_size, width = pages.shape[1:]
-    # Heads first before the gathering, so that it is the one copy.
-    return pages.transpose(0, 1).index_select(1, table).reshape(num_heads, table.numel() * block_size, width)
+    # Gathered along the first axis: along any other, the whole cache would be copied to be made contiguous.
+    gathered = pages.index_select(0, table).transpose(0, 1)
+    return gathered.reshape(num_heads, table.numel() * block_size, width)
