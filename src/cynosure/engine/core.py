@@ -18,6 +18,7 @@ from torch import Tensor
 from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for
 from cynosure.core.errors import CynosureError, EngineFault, InputError, InputTooLong
 from cynosure.engine.fairness import TokenCounter
+from cynosure.engine.grammar import Matcher
 from cynosure.engine.logprobs import score_prompt
 from cynosure.engine.pace import Pace
 from cynosure.engine.request import (
@@ -29,10 +30,9 @@ from cynosure.engine.request import (
     Refused,
     Request,
     TokenEvent,
-    finish_reason,
 )
 from cynosure.engine.runner import Runner, Work
-from cynosure.engine.sampler import SampledToken, SampleError, sample
+from cynosure.engine.sampler import Row, SampledToken, SampleError, sample
 from cynosure.engine.schedule import Limits, Schedule, SequenceView, Step
 from cynosure.engine.scheduler import schedule
 from cynosure.engine.sequence import Notify, Sequence
@@ -134,15 +134,15 @@ class EngineCore:
                 f"more; the limit is {spec.max_model_len} in all. Shorten it, or lower max_tokens."
             )
 
-    def add(self, request: Request, notify: Notify) -> None:
-        """Take a checked request; every event from now on goes to `notify`."""
+    def add(self, request: Request, notify: Notify, matcher: Matcher | None = None) -> None:
+        """Take a checked request, with the matcher of its constraint; all events now go to `notify`."""
         if request.request_id in self._waiting or request.request_id in self._running:
             error = InputError(f"request id {request.request_id!r} is in use. Choose another.")
             notify(Failed(request.request_id, error))
             return
         pages = SequencePages(self.tree, self._key_of(request), self.cache.copy_block)
         self._served.arrive(request.tenant)
-        self._waiting[request.request_id] = Sequence(request, notify, pages, request.max_num_tokens)
+        self._waiting[request.request_id] = Sequence(request, notify, pages, matcher)
 
     def cancel(self, request_id: str) -> None:
         """Forget a request; one that has ended already is none of our business."""
@@ -292,8 +292,16 @@ class EngineCore:
 
     def _choose(self, sequences: Items[Sequence], logits: Float[Tensor, "n vocab"]) -> None:
         """Give each sequence its next token, and end those that it completes."""
-        rows = [sequence.sampler_row(self._eos) for sequence in sequences]
-        for sequence, chosen in zip(sequences, sample(logits, rows), strict=True):
+        rows: dict[int, Row] = {}
+        for place, sequence in enumerate(sequences):
+            try:
+                rows[place] = sequence.sampler_row(self._eos, logits.shape[1])
+            except CynosureError as error:
+                self._fail(sequence.request.request_id, error)
+        # Whoever has failed has no row; else nothing need be copied.
+        usable = logits if len(rows) == len(sequences) else logits[list(rows)]
+        for place, chosen in zip(rows, sample(usable, list(rows.values())), strict=True):
+            sequence = sequences[place]
             if isinstance(chosen, SampleError):
                 self._fail(sequence.request.request_id, chosen.error)
             else:
@@ -301,9 +309,12 @@ class EngineCore:
 
     def _accept(self, sequence: Sequence, chosen: SampledToken) -> None:
         request_id = sequence.request.request_id
-        sequence.token_ids.append(chosen.token_id)
+        try:
+            reason = sequence.accept(chosen.token_id, self._eos)
+        except CynosureError as error:
+            self._fail(request_id, error)
+            return
         sequence.tell(TokenEvent(request_id, chosen.token_id, chosen.logprob, chosen.top_logprobs))
-        reason = finish_reason(sequence.request.params, self._eos, sequence.generated)
         if reason is None:
             return
         self._pop(request_id)

@@ -7,11 +7,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from cynosure.core.errors import EngineFault
+from cynosure.core.errors import CynosureError, EngineFault, InputError
+from cynosure.engine.constraints import Constraint
 from cynosure.engine.core import EngineCore, Snapshot
-from cynosure.engine.request import Event, Request
+from cynosure.engine.grammar import Grammar, Matcher
+from cynosure.engine.grammar_cache import GrammarCache
+from cynosure.engine.request import Cancelled, Event, Failed, Request, Usage
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +26,7 @@ Notify = Callable[[Event], None]
 class _Add:
     request: Request
     notify: Notify
+    grammar: Future[Grammar] | None = None
 
 
 @dataclass(frozen=True)
@@ -29,17 +34,27 @@ class _Cancel:
     request_id: str
 
 
+@dataclass(frozen=True)
+class _Compiled:
+    """The grammar of a request that was held for it is there, or has failed."""
+
+    add: _Add
+
+
 class Engine:
     """Many requests on one model.
 
     `submit` checks a request at once; from then on its events come on the engine's thread, and end with
     exactly one that is terminal. `notify` must not block. Times of requests are `time.monotonic()`.
+    Constraints are compiled beside the thread; a request waits for its own, and nobody else does.
     """
 
-    def __init__(self, core: EngineCore) -> None:
-        """Start the thread."""
+    def __init__(self, core: EngineCore, grammars: GrammarCache | None = None) -> None:
+        """Start the thread; without a cache of grammars, constraints are refused."""
         self._core = core
-        self._inbox: queue.SimpleQueue[_Add | _Cancel | None] = queue.SimpleQueue()
+        self._grammars = grammars
+        self._held: dict[str, _Add] = {}
+        self._inbox: queue.SimpleQueue[_Add | _Cancel | _Compiled | None] = queue.SimpleQueue()
         self._is_closed = False
         self._thread = threading.Thread(target=self._loop, name="engine", daemon=True)
         self._thread.start()
@@ -55,12 +70,27 @@ class Engine:
         Raises:
             InputError: a token id or a parameter is not of this model.
             InputTooLong: prompt and answer would be longer than the model takes.
-            EngineFault: the engine was closed.
+            MissingPackage: what follows constraints is not installed.
+            EngineFault: the engine was closed, or too many constraints wait to be compiled.
         """
         if self._is_closed:
             raise EngineFault("the engine is shutting down and takes no requests. Try again once it is up.")
         self._core.check(request)
-        self._inbox.put(_Add(replace(request, arrival_s=time.monotonic()), notify))
+        constraint = request.params.constraint
+        grammar = None if constraint is None else self.grammar(constraint, request.tenant)
+        self._inbox.put(_Add(replace(request, arrival_s=time.monotonic()), notify, grammar))
+
+    def grammar(self, constraint: Constraint, tenant: str = "") -> Future[Grammar]:
+        """Have a constraint compiled; raises, and fails, as `GrammarCache.request` does.
+
+        Raises:
+            InputError: this engine takes no constraints.
+        """
+        if self._grammars is None:
+            raise InputError(
+                "this model has no tokenizer, which a constraint needs. Leave the constraint out."
+            )
+        return self._grammars.request(constraint, tenant)
 
     def cancel(self, request_id: str) -> None:
         """Forget a request; its pages are free within one step."""
@@ -71,6 +101,8 @@ class Engine:
         self._is_closed = True
         self._inbox.put(None)
         self._thread.join()
+        if self._grammars is not None:
+            self._grammars.close()
 
     def _loop(self) -> None:
         while self._take_mail():
@@ -82,7 +114,10 @@ class Engine:
                 self._core.fail_all(
                     EngineFault(f"a step of the engine broke: {error}. Send the request again.")
                 )
-        self._core.fail_all(EngineFault("the engine is shutting down. Send the request again once it is up."))
+        closed = EngineFault("the engine is shutting down. Send the request again once it is up.")
+        self._core.fail_all(closed)
+        for request_id, held in self._held.items():
+            held.notify(Failed(request_id, closed))
 
     def _take_mail(self) -> bool:
         """Hand all mail to the core, waiting for some where there is nothing else to do; `False` to stop."""
@@ -94,6 +129,44 @@ class Engine:
             if mail is None:
                 return False
             if isinstance(mail, _Add):
-                self._core.add(mail.request, mail.notify)
+                self._add(mail)
+            elif isinstance(mail, _Compiled):
+                self._release(mail.add)
             else:
-                self._core.cancel(mail.request_id)
+                self._cancel(mail.request_id)
+
+    def _add(self, mail: _Add) -> None:
+        if mail.grammar is None:
+            self._core.add(mail.request, mail.notify)
+            return
+        request_id = mail.request.request_id
+        if request_id in self._held:
+            error = InputError(f"request id {request_id!r} is in use. Choose another.")
+            mail.notify(Failed(request_id, error))
+            return
+        self._held[request_id] = mail
+        # Called at once where it is done; it takes this thread's next turn either way.
+        mail.grammar.add_done_callback(lambda _: self._inbox.put(_Compiled(mail)))
+
+    def _release(self, mail: _Add) -> None:
+        """Begin a request that was held, unless it was cancelled meanwhile."""
+        if self._held.get(mail.request.request_id) is not mail or mail.grammar is None:
+            return
+        del self._held[mail.request.request_id]
+        try:
+            matcher = Matcher(mail.grammar.result())
+        except CynosureError as error:
+            mail.notify(Failed(mail.request.request_id, error))
+        except Exception as error:
+            _log.exception("a constraint broke its compiler")
+            fault = EngineFault(f"the constraint broke its compiler: {error}. Leave it out.")
+            mail.notify(Failed(mail.request.request_id, fault))
+        else:
+            self._core.add(mail.request, mail.notify, matcher)
+
+    def _cancel(self, request_id: str) -> None:
+        held = self._held.pop(request_id, None)
+        if held is None:
+            self._core.cancel(request_id)
+        else:
+            held.notify(Cancelled(request_id, Usage(len(held.request.token_ids), 0, 0)))

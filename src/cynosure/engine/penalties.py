@@ -52,7 +52,7 @@ def ban(
 ) -> Float[Tensor, " vocab"]:
     """Leave what is allowed, without the tokens held back, unless nothing else is allowed."""
     if allowed is not None:
-        logits = logits.masked_fill(~allowed, BANNED)
+        logits = logits.masked_fill(~allowed.to(logits.device), BANNED)
     if held_back:
         place = torch.tensor(sorted(held_back), device=logits.device)
         without = logits.index_fill(0, place, BANNED)

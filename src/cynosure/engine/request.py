@@ -85,22 +85,39 @@ class TokenLogprob(NamedTuple):
 
 
 class FinishReason(Enum):
-    """Why an answer ended: its end token, a stop token or text, or `max_tokens`."""
+    """Why an answer ended: its end token, a stop token or text, `max_tokens`, or a fulfilled constraint.
+
+    In the last two cases the last token is text.
+    """
 
     EOS = "eos"
     STOP = "stop"
     LENGTH = "length"
+    COMPLETE = "complete"
+
+    @property
+    def last_is_text(self) -> bool:
+        """Whether the last token belongs to the answer, and did not just end it."""
+        return self in (FinishReason.LENGTH, FinishReason.COMPLETE)
 
 
 def finish_reason(
-    params: SamplingParams, eos_token_ids: Collection[int], generated_ids: Sequence[int]
+    params: SamplingParams,
+    eos_token_ids: Collection[int],
+    generated_ids: Sequence[int],
+    is_complete: bool = False,
 ) -> FinishReason | None:
-    """Whether the last token of an answer ends it; stop texts are for whoever decodes tokens."""
+    """Whether the last token of an answer ends it; stop texts are for whoever decodes tokens.
+
+    `is_complete` says that a constraint lets nothing follow.
+    """
     last = generated_ids[-1]
     if last in params.stop_token_ids:
         return FinishReason.STOP
     if last in params.ends(eos_token_ids):
         return FinishReason.EOS
+    if is_complete:
+        return FinishReason.COMPLETE
     return FinishReason.LENGTH if len(generated_ids) >= params.max_tokens else None
 
 

@@ -42,9 +42,14 @@ class Row:
 
     @property
     def held_back(self) -> frozenset[int]:
-        """The tokens that would end the answer before `min_tokens`."""
+        """The tokens that would end the answer before `min_tokens`, or though `ignore_eos` is set.
+
+        The latter matters to a constraint alone: its end tokens lead nowhere.
+        """
         is_short = len(self.generated_ids) < self.params.min_tokens
-        return self.params.ends(self.eos_token_ids) if is_short else frozenset()
+        held_back = self.params.ends(self.eos_token_ids) if is_short else frozenset()
+        leads_nowhere = self.allowed is not None and self.params.ignore_eos
+        return held_back.union(self.eos_token_ids) if leads_nowhere else held_back
 
     @property
     def is_plain(self) -> bool:

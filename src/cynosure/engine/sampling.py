@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cynosure.core.errors import InputError
+from cynosure.engine.constraints import Constraint
 
 MAX_LOGPROBS = 20
 """How many alternatives a token may be reported with; each costs memory and wire for every token."""
@@ -26,6 +27,8 @@ class SamplingParams:
     - `repetition_penalty`: over prompt and answer; `presence_penalty`, `frequency_penalty`: over the answer.
     - `logit_bias`: pairs of token id and what is added to its logit.
     - `seed`: the same seed gives the same tokens, whatever the batch; None draws anew each time.
+    - `constraint`: what the answer must look like. It ends where nothing may follow, whatever `min_tokens`
+      says; `ignore_eos` holds end tokens back wherever something may.
     - `logprobs`, `prompt_logprobs`: how many alternatives to report a token; 0 reports the token alone.
     """
 
@@ -43,6 +46,7 @@ class SamplingParams:
     seed: int | None = None
     stop_token_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    constraint: Constraint | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cynosure.cache import SequencePages
-from cynosure.engine.request import Event, Request, TerminalEvent, Usage
+from cynosure.engine.grammar import Matcher
+from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason
 from cynosure.engine.sampler import Row, new_dice
 from cynosure.engine.schedule import SequenceView
 
@@ -19,17 +20,20 @@ class Sequence:
     `num_cached` tokens were found and not computed; how likely the first `num_scored` are has been told.
     """
 
-    def __init__(self, request: Request, notify: Notify, pages: SequencePages, max_num_tokens: int) -> None:
+    def __init__(
+        self, request: Request, notify: Notify, pages: SequencePages, matcher: Matcher | None = None
+    ) -> None:
         """Hold the prompt; nothing is computed and no page is taken."""
+        assert (matcher is None) == (request.params.constraint is None), "a constraint goes with its matcher"
         self.request = request
         self.token_ids = list(request.token_ids)
         self.pages = pages
-        self.max_num_tokens = max_num_tokens
         self.num_cached = 0
         self.was_admitted = False
         self.is_abandoned = False
         self.num_scored = 0
         self._dice = new_dice(request.params.seed)
+        self._matcher = matcher
         self._notify = notify
 
     @property
@@ -52,10 +56,29 @@ class Sequence:
         """What the request cost so far."""
         return Usage(self.num_prompt_tokens, self.num_cached, len(self.token_ids) - self.num_prompt_tokens)
 
-    def sampler_row(self, eos_token_ids: frozenset[int]) -> Row:
-        """Return what the sampler needs; the dice are the request's own, whatever its neighbours."""
+    def sampler_row(self, eos_token_ids: frozenset[int], vocab_size: int) -> Row:
+        """Return what the sampler needs; the dice are the request's own, whatever its neighbours.
+
+        Raises:
+            InputError: the constraint takes too much.
+        """
         request = self.request
-        return Row(request.params, request.token_ids, self.generated, self._dice, eos_token_ids)
+        allowed = None if self._matcher is None else self._matcher.allowed(vocab_size)
+        return Row(request.params, request.token_ids, self.generated, self._dice, eos_token_ids, allowed)
+
+    def accept(self, token_id: int, eos_token_ids: frozenset[int]) -> FinishReason | None:
+        """Append a token that was chosen, and return why it is the last, if it is.
+
+        Raises:
+            InputError: the constraint can't be followed any further.
+        """
+        params = self.request.params
+        self.token_ids.append(token_id)
+        is_complete = False
+        if self._matcher is not None and token_id not in params.ends(eos_token_ids):
+            self._matcher.accept(token_id)
+            is_complete = self._matcher.is_complete
+        return finish_reason(params, eos_token_ids, self.generated, is_complete)
 
     def view(self, served_tokens: float, num_shared: int) -> SequenceView:
         """Return what the scheduler sees."""
@@ -64,7 +87,7 @@ class Sequence:
             request_id=request.request_id,
             num_tokens=len(self.token_ids),
             num_computed=self.num_computed,
-            max_num_tokens=self.max_num_tokens,
+            max_num_tokens=request.max_num_tokens,
             num_blocks_held=len(self.pages.blocks),
             num_blocks_shared=num_shared,
             priority=request.priority,
