@@ -124,8 +124,9 @@ def test_a_model_that_can_not_be_loaded_ends_it_with_one_line(tmp_path: Path) ->
     ("arguments", "words"),
     [
         (["--port", "70000"], "65535"),
-        (["--host", "203.0.113.1"], "can't be listened on"),
-        (["--host", "no such host"], "no address"),
+        (["--host", "203.0.113.1", "--allow-open"], "can't be listened on"),
+        (["--host", "no such host", "--allow-open"], "no address"),
+        (["--host", "0.0.0.0"], "there are no API keys"),
         (["--without-docs"], "nothing to serve"),
         (["--threads", "0"], "at least 1"),
     ],

@@ -54,6 +54,7 @@ COMMANDS: Mapping[str, Command] = {
     "ask": Command("cynosure.cli.ask", "ask the documentation of this Python; get quotes"),
     "search": Command("cynosure.cli.search", "list the best passages for a query, whatever their score"),
     "index": Command("cynosure.cli.index", "build, rebuild or describe the index of the documentation"),
+    "chat": Command("cynosure.cli.chat", "converse with a model from a folder"),
     "complete": Command("cynosure.cli.complete", "continue a prompt with a model from a folder"),
     "explain": Command("cynosure.cli.explain", "show which tokens a mask lets attend to which"),
     "audit": Command("cynosure.cli.audit", "check the chain of the audit log"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import logging
 import os
 from dataclasses import replace
 from functools import partial
@@ -14,7 +13,11 @@ from rich.console import Console
 
 from cynosure.cli.home import data_home
 from cynosure.cli.loading_bar import LoadingBar
+from cynosure.cli.serve_access import add_access_arguments, admission_of
+from cynosure.cli.serve_logs import add_log_arguments, configure_logs
 from cynosure.core.errors import InputError
+from cynosure.models.tool_calls import ToolFormat
+from cynosure.server.admission import check_exposure
 from cynosure.server.listening import listen, take_port
 from cynosure.server.runtime import Load, Report, Runtime
 from cynosure.server.services import Services
@@ -35,9 +38,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="[NAME=]FOLDER",
         help="a decoder for /v1/completions, from a checkpoint's folder; repeatable",
     )
+    parser.add_argument(
+        "--tool-call-parser",
+        choices=[format.value for format in ToolFormat],
+        help="how the models write calls of functions (as their chat templates teach)",
+    )
     parser.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
     parser.add_argument("--without-docs", action="store_true", help="serve only the models that are named")
     parser.add_argument("--threads", type=int, metavar="N", help="of computing (as many as cores)")
+    add_access_arguments(parser)
+    add_log_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,20 +58,22 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--threads is {arguments.threads}; at least 1 is needed. Raise it.")
     if arguments.without_docs and not arguments.model:
         raise InputError("--without-docs leaves nothing to serve. Name a --model, or leave it out.")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    configure_logs(arguments)
     settings = ServerSettings(
         host=arguments.host, port=arguments.port, allowed_hosts=tuple(map(str.lower, arguments.allow_host))
     )
+    admission = admission_of(arguments, os.environ)
+    check_exposure(settings, admission.ring, is_allowed=arguments.allow_open)
     # Before anything slow: whether we may listen is known in the first moment.
     listener = take_port(settings)
     settings = replace(settings, port=listener.getsockname()[1])
     console = Console(stderr=True, highlight=False)
     console.print(f"Cynosure listens at [bold]{settings.url}[/]")
-    if not settings.is_loopback:
+    if not settings.is_loopback and admission.ring.is_open:
         console.print("Others can reach it, and nobody is asked for a key: use a network that you trust.")
     with LoadingBar(console) as bar:
         runtime = Runtime(loading(arguments), watch=bar.show)
-        listen(listener, runtime, settings, when_ready=partial(bar.finish, settings.url))
+        listen(listener, runtime, settings, when_ready=partial(bar.finish, settings.url), admission=admission)
     return 0
 
 
@@ -77,6 +89,9 @@ def loading(arguments: argparse.Namespace) -> Load:
             models=assembly.named_models(arguments.model),
             with_docs=not arguments.without_docs,
             num_threads=arguments.threads,
+            tool_format=None
+            if arguments.tool_call_parser is None
+            else ToolFormat(arguments.tool_call_parser),
         )
         return assembly.assemble(options, report)
 

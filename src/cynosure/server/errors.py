@@ -6,8 +6,9 @@ The shape is OpenAI's: `{"error": {"message", "type", "param", "code"}}`.
 from __future__ import annotations
 
 import logging
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,10 +17,15 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from cynosure.core import errors
+from cynosure.server.protocols import translated
 from cynosure.server.schemas.wire import UnknownField
+from cynosure.server.visit import visit_in
 
 INVALID, ABSENT, FAULT, BUSY = "invalid_request_error", "not_found_error", "server_error", "unavailable_error"
+DENIED, LIMITED = "permission_error", "rate_limit_error"
 RETRY_AFTER_S = 2
+
+Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +34,9 @@ STATUS: Mapping[type[BaseException], tuple[int, str]] = {
     errors.CynosureError: (500, FAULT),
     errors.InputError: (400, INVALID),
     errors.NotFound: (404, ABSENT),
+    errors.AccessDenied: (403, DENIED),
+    errors.InvalidApiKey: (401, INVALID),
+    errors.RateLimitExceeded: (429, LIMITED),
     errors.TemplateError: (400, INVALID),
     errors.IndexFault: (503, BUSY),
     errors.EnvironmentFault: (503, BUSY),
@@ -67,15 +76,33 @@ def body_of(failure: BaseException) -> tuple[int, dict[str, object]]:
 
 def install(app: FastAPI) -> None:
     """Have the application answer our own failures in the one shape; the gate answers the others."""
-    app.add_exception_handler(errors.CynosureError, _on_failure)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(errors.CynosureError, _spoken(_on_failure))
+    app.add_exception_handler(RequestValidationError, _spoken(_on_invalid))
+    app.add_exception_handler(HTTPException, _spoken(_on_http))
+
+
+def _spoken(handler: Handler) -> Handler:
+    """The handler, its answer in the shape that the clients of the address parse."""
+
+    async def handle(request: Request, failure: Exception) -> JSONResponse:
+        response = await handler(request, failure)
+        return translated(response, request.url.path, visit_in(request.scope).request_id)
+
+    return handle
+
+
+def headers_of(failure: BaseException, status: int) -> dict[str, str]:
+    """What a failure says in headers: when to come back, or how to say who asks."""
+    if isinstance(failure, errors.RateLimitExceeded):
+        return {"Retry-After": str(max(1, math.ceil(failure.retry_after_s)))}
+    if status == 401:
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else {}
 
 
 async def _on_failure(_: Request, failure: Exception) -> JSONResponse:
     status, body = body_of(failure)
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None
-    return JSONResponse(body, status, headers)
+    return JSONResponse(body, status, headers_of(failure, status))
 
 
 async def _on_http(request: Request, failure: Exception) -> JSONResponse:

@@ -10,8 +10,12 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cynosure.server.errors import body_of, refusal
+from cynosure.core.errors import AccessDenied
+from cynosure.server.admission import Admission
+from cynosure.server.errors import body_of, headers_of, refusal
+from cynosure.server.protocols import translated
 from cynosure.server.settings import ServerSettings
+from cynosure.server.visit import Visit, visit_in
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -36,30 +40,47 @@ HEADERS: Mapping[str, str] = {
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 #: A client that is still sending does not read: so much of a refused body is taken in and dropped.
 _MAX_DROPPED = 32 << 20
+_POLICY_VIOLATION = 1008
 
 
 class Gate:
     """The outermost layer of the application.
 
     No header lets pages of other origins read answers (there is no CORS), a request that says it comes from
-    one is refused, and so is one that calls us by a name that is not ours (DNS rebinding).
+    one is refused, and so is one that calls us by a name that is not ours (DNS rebinding). Who has no key is
+    refused before a byte of a body is read.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, admission: Admission) -> None:
         """Stand before an application."""
         self._app = app
         self._settings = settings
+        self._admission = admission
         self._num_in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
+        if scope["type"] == "websocket":
+            # Nothing here speaks it, and nobody would ask it for a key.
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         send = _with_headers(send)
+        visit = visit_in(scope)
+        try:
+            refused = await self._serve(scope, receive, send, visit)
+            if refused is not None:
+                await translated(refused, scope["path"], visit.request_id)(scope, receive, send)
+        finally:
+            self._admission.leave(visit)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> JSONResponse | None:
+        """Have the application answer, or say why it is not asked."""
         headers = Headers(scope=scope)
-        refused = self._refuse_sender(scope, headers)
         is_work = scope["method"] in _WITH_BODY
+        refused = self._refuse_sender(scope, headers) or self._refuse_stranger(scope, headers, visit)
         if refused is None and is_work:
             body, refused = await self._read(headers, receive)
             receive = _replayed(body, receive)
@@ -67,13 +88,13 @@ class Gate:
             limit = self._settings.max_in_flight
             refused = refusal(503, f"{limit} requests are in flight, the limit. Retry.", "busy", retry=True)
         if refused is not None:
-            await refused(scope, receive, send)
-            return
+            return refused
         self._num_in_flight += is_work
         try:
             await self._answer(scope, receive, send)
         finally:
             self._num_in_flight -= is_work
+        return None
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application answer; a failure that nothing inside took is an answer too."""
@@ -90,7 +111,8 @@ class Gate:
             status, body = body_of(failure)
             if is_begun:
                 raise
-            await JSONResponse(body, status)(scope, receive, send)
+            failed = translated(JSONResponse(body, status), scope["path"], visit_in(scope).request_id)
+            await failed(scope, receive, send)
 
     def _refuse_sender(self, scope: Scope, headers: Headers) -> JSONResponse | None:
         host = headers.get("host", "")
@@ -106,6 +128,15 @@ class Gate:
             if kind != "application/json":
                 text = f"content type is {kind[:100]!r}; only application/json is taken. Set the header."
                 return refusal(415, text, "unsupported_content_type")
+        return None
+
+    def _refuse_stranger(self, scope: Scope, headers: Headers, visit: Visit) -> JSONResponse | None:
+        try:
+            is_work = scope["method"] in _WITH_BODY
+            self._admission.enter(visit, scope["path"], headers, is_work=is_work)
+        except AccessDenied as failure:
+            status, body = body_of(failure)
+            return JSONResponse(body, status, headers_of(failure, status))
         return None
 
     async def _read(self, headers: Headers, receive: Receive) -> tuple[bytes, JSONResponse | None]:

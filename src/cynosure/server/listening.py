@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from cynosure.core.errors import EnvironmentFault, PortInUse
+from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
 from cynosure.server.runtime import Runtime
 from cynosure.server.settings import ServerSettings
@@ -56,15 +57,18 @@ def listen(
     runtime: Runtime,
     settings: ServerSettings,
     when_ready: Callable[[], None] = lambda: None,
+    admission: Admission | None = None,
 ) -> None:
     """Answer requests, at first with 503, until SIGINT or SIGTERM; load beside that.
+
+    Without an admission nobody is asked for a key.
 
     Raises:
         BaseException: what loading failed with.
     """
     server = _Server(
         uvicorn.Config(
-            make_app(runtime, settings),
+            make_app(runtime, settings, admission),
             access_log=False,
             log_config=None,
             lifespan="off",

@@ -9,10 +9,14 @@ from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
 from cynosure.core.errors import UnknownOption
+from cynosure.observe.metrics import ServingMetrics
+from cynosure.server.admission import check_admin
 from cynosure.server.compute import ComputeThread
 from cynosure.server.errors import RETRY_AFTER_S
+from cynosure.server.metering import metered
 from cynosure.server.runtime import Progress, Runtime
 from cynosure.server.services import Services
+from cynosure.server.visit import Visit, visit_in
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -20,6 +24,16 @@ def runtime_of(request: Request) -> Runtime:
     runtime = request.app.state.runtime
     assert isinstance(runtime, Runtime)
     return runtime
+
+
+def visit_of(request: Request) -> Visit:
+    """Who asks, and what it has cost so far."""
+    return visit_in(request.scope)
+
+
+async def admin_only(request: Request) -> None:
+    """A dependency that refuses every key but an admin's; an open server has no keys and refuses nobody."""
+    check_admin(visit_of(request))
 
 
 def said(progress: Progress) -> str:
@@ -33,7 +47,13 @@ async def _ready(request: Request) -> Services:
     if services is None:
         text = f"still loading: {said(runtime.progress)}. Retry when /ready says so."
         raise HTTPException(503, text, {"Retry-After": str(RETRY_AFTER_S)})
-    return services
+    return metered(services, visit_of(request), await _meters(request))
+
+
+async def _meters(request: Request) -> ServingMetrics:
+    meters = request.app.state.metrics
+    assert isinstance(meters, ServingMetrics)
+    return meters
 
 
 async def _compute(request: Request) -> ComputeThread:
@@ -42,6 +62,7 @@ async def _compute(request: Request) -> ComputeThread:
 
 Ready = Annotated[Services, Depends(_ready)]
 Compute = Annotated[ComputeThread, Depends(_compute)]
+Meters = Annotated[ServingMetrics, Depends(_meters)]
 
 
 def known_query(*names: str) -> Callable[[Request], Awaitable[None]]:

@@ -1,0 +1,38 @@
+"""Read what is logged, and how, from options. Knows nothing of what happens."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping
+
+from cynosure.observe import logs
+
+LEVELS: Mapping[str, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def add_log_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare format and level."""
+    parser.add_argument("--log-format", choices=["text", "json"], default="text", help="of log lines (text)")
+    parser.add_argument(
+        "--log-level",
+        choices=list(LEVELS),
+        help="lowest level that is logged; requests are info (warning for text, info for json)",
+    )
+    parser.add_argument(
+        "--log-content",
+        action="store_true",
+        help="also log the words of unexpected failures, which may quote requests",
+    )
+
+
+def configure_logs(arguments: argparse.Namespace) -> None:
+    """Log to standard error as the options say."""
+    level = arguments.log_level or ("info" if arguments.log_format == "json" else "warning")
+    handler = logging.StreamHandler()
+    logs.configure(handler, arguments.log_format, LEVELS[level], with_content=arguments.log_content)
