@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,6 +94,21 @@ def test_a_continuation_that_is_closed_early_is_taken_back(checkpoint: Path) -> 
     snapshot = model.engine.snapshot
     assert snapshot.num_running == snapshot.num_waiting == 0
     assert snapshot.num_free_blocks + snapshot.num_cached_blocks == snapshot.num_blocks
+
+
+def test_one_that_is_dropped_before_its_first_token_is_taken_back_too(checkpoint: Path) -> None:
+    model = load_completer("tiny", checkpoint)
+
+    async def drop() -> None:
+        tokens = model.complete([1, 2, 3], SamplingParams(max_tokens=100, temperature=0.0))
+        await tokens.aclose()
+
+    asyncio.run(drop())
+    gc.collect()
+    ended = time.monotonic() + 5
+    while model.engine.snapshot.num_running + model.engine.snapshot.num_waiting:
+        assert time.monotonic() < ended
+    model.close()
 
 
 def test_many_at_once_get_what_each_gets_alone(checkpoint: Path) -> None:

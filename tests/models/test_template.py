@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from cynosure.core.errors import CheckpointCorrupt, NotFound, TemplateError
+from cynosure.core.errors import CheckpointCorrupt, NotFound, TemplateError, UnknownOption
 from cynosure.models.template import ChatTemplate, read_templates
 from cynosure.models.template_process import TemplateLimits
 from cynosure.models.tokenizer import Tokenizer
@@ -240,23 +240,46 @@ def test_control_tokens_of_a_message_are_found_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "text", "literals"),
     [
-        ("{{ messages[0].content[:4] }}", "<|x", ((0, 0),)),
+        ("{{ messages[0].content[:4] }}", "<|x|", ((0, 2),)),
         ("{{ messages[0].content | tojson(ensure_ascii=true) }}", '"<|x|>"', ((1, 6),)),
         ("{{ messages[0].content.split('|') | join('|') }}", "<|x|>", ((0, 5),)),
-        ("{{ messages[0].content[:-2] + '>' }}", "<|x|>", ((0, 0),)),
+        ("{{ messages[0].content[:-1] + '>' }}", "<|x|>", ((0, 5),)),
+        ("{{ messages[0].content[:2] ~ messages[0].content[2:] }}", "<|x|>", ((0, 5),)),
+        ("{{ '%s.' | format(messages[0].content) }}", "<|x|>.", ((0, 5),)),
+        ("{{ messages[0].content | upper | lower }}", "<|x|>", ((0, 5),)),
+        ("{{ '<|' + messages[0].role + '|>' }}", "<|x|>", ()),
+        ("{{ {'x': '<|x|>'}[messages[0].role] }}", "<|x|>", ()),
     ],
 )
-def test_marks_never_reach_the_model(source: str, text: str, literals: tuple[tuple[int, int], ...]) -> None:
+def test_control_tokens_in_what_a_template_makes_of_a_message(
+    source: str, text: str, literals: tuple[tuple[int, int], ...]
+) -> None:
     template = ChatTemplate({"default": source}, control_tokens=["<|x|>", "<|"])
-    got = template.render([{"role": "user", "content": "<|x|>"}])
+    got = template.render([{"role": "x", "content": "<|x|>"}])
     template.close()
     assert (got.text, got.literals) == (text, literals)
 
 
-def test_a_message_of_marks_alone() -> None:
-    template = ChatTemplate({"default": "{{ messages[0].content }}"})
-    with pytest.raises(TemplateError, match="every noncharacter"):
-        template.render([{"role": "user", "content": "".join(map(chr, range(0xFDD0, 0xFDF0)))}])
+def test_a_role_that_holds_a_control_token() -> None:
+    template = ChatTemplate({"default": "<|{{ messages[0].role }}|>"}, control_tokens=["<|x|>"])
+    assert template.render([{"role": "x|><|x|><|x", "content": ""}]).literals == ((5, 10),)
+    template.close()
+
+
+@pytest.mark.parametrize("source", ["{{ messages[0].content }}", "{{ messages[0].content | upper }}"])
+def test_noncharacters_are_characters(source: str) -> None:
+    content = "".join(map(chr, range(0xFDD0, 0xFDF0)))
+    template = ChatTemplate({"default": source})
+    got = template.render([{"role": "user", "content": content}])
+    template.close()
+    assert got.text == content
+    assert [(run.start, run.end) for run in got.runs] == [(0, 32)]
+
+
+@pytest.mark.parametrize("name", ["messages", "add_generation_prompt", "bos_token"])
+def test_a_variable_replaces_nothing_of_ours(templates: dict[str, ChatTemplate], name: str) -> None:
+    with pytest.raises(UnknownOption, match=name):
+        templates["phi"].render([USER], variables={name: "x"})
 
 
 def test_named_templates(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -71,6 +72,16 @@ def test_offsets_are_code_points_of_the_text(pair: tuple[Tokenizer, Path], text:
     dropped = {"\u0301", "\ufffd"} if tokenizer.token_to_id("[CLS]") else set()
     left = {text[i] for i in {*range(len(text))} - covered} - dropped
     assert all(letter.isspace() or not letter.isprintable() for letter in left)
+
+
+def test_a_text_of_control_tokens_takes_little_time(pair: tuple[Tokenizer, Path]) -> None:
+    tokenizer, _ = pair
+    token = max(tokenizer.control_tokens, key=len)
+    spans = [(start, start + len(token)) for start in range(0, 500 * len(token), len(token))]
+    started = time.monotonic()
+    for encoding in (tokenizer.encode(token * 500), tokenizer.encode_prompt(token * 500, spans)):
+        assert len(encoding) >= 500
+    assert time.monotonic() - started < 10
 
 
 def test_a_token_inside_of_a_character_spans_it(tmp_path: Path) -> None:

@@ -15,7 +15,10 @@ import numpy as np
 import uvicorn
 
 from cynosure.core.errors import EmptyInput, InputError, InputTooLong
+from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import SamplingParams
+from cynosure.observe.load import EngineLoad
+from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
 from cynosure.server.listening import take_port
 from cynosure.server.runtime import Load, Runtime
@@ -89,7 +92,11 @@ class FakeCompleter:
     max_model_len: int | None = 64
     pause_s: float = 0.0
     fails_at: int | None = None
+    fails_with: str = "a secret of the inside"
     num_given: int = 0
+    load: EngineLoad = field(default_factory=EngineLoad)
+    tenants: list[str] = field(default_factory=list)
+    constraints: list[Constraint | None] = field(default_factory=list)
     is_closed: threading.Event = field(default_factory=threading.Event)
 
     def encode(self, text: str) -> Sequence[int]:
@@ -98,7 +105,13 @@ class FakeCompleter:
     def close(self) -> None:
         self.is_closed.set()
 
-    def complete(self, token_ids: Sequence[int], sampling: SamplingParams) -> AsyncGenerator[Token]:
+    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
+        self.constraints.append(sampling.constraint)
+
+    def complete(
+        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
+    ) -> AsyncGenerator[Token]:
+        self.tenants.append(tenant)
         if not token_ids:
             raise EmptyInput("prompt 0 has no tokens; give at least one.")
         if sampling.max_tokens > 10**6:
@@ -109,7 +122,7 @@ class FakeCompleter:
         try:
             for index in range(count):
                 if index == self.fails_at:
-                    raise ZeroDivisionError("a secret of the inside")
+                    raise ZeroDivisionError(self.fails_with)
                 await asyncio.sleep(self.pause_s)
                 self.num_given += 1
                 yield Token(f" {index}", "length" if index == count - 1 else None)
@@ -125,14 +138,18 @@ def services(completer: FakeCompleter | None = None) -> Services:
 
 @contextmanager
 def serving(
-    load: Load, settings: ServerSettings | None = None, wait: bool = True, wait_s: float = 20.0
+    load: Load,
+    settings: ServerSettings | None = None,
+    wait: bool = True,
+    wait_s: float = 20.0,
+    admission: Admission | None = None,
 ) -> Iterator[str]:
     """A real server on a free port; yields its address, once it is ready or at once."""
     settings = settings or ServerSettings(port=0)
     listener = take_port(settings)
     runtime = Runtime(load)
     config = uvicorn.Config(
-        make_app(runtime, settings), log_config=None, lifespan="off", timeout_graceful_shutdown=1
+        make_app(runtime, settings, admission), log_config=None, lifespan="off", timeout_graceful_shutdown=1
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -140,7 +157,7 @@ def serving(
     thread.start()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        _wait_for(f"{url}/ready" if wait else f"{url}/live", wait_s)
+        _wait_for(runtime, f"{url}/live", wait, wait_s)
         yield url
     finally:
         server.should_exit = True
@@ -149,11 +166,11 @@ def serving(
         runtime.stop()
 
 
-def _wait_for(url: str, seconds: float) -> None:
+def _wait_for(runtime: Runtime, url: str, is_loaded: bool, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
-            if httpx.get(url).status_code == 200:
+            if (runtime.services is not None or not is_loaded) and httpx.get(url).status_code == 200:
                 return
         except httpx.TransportError:
             pass

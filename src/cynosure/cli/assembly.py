@@ -17,6 +17,7 @@ from cynosure.cli.local_embedder import LocalEmbedder
 from cynosure.cli.python_docs import PythonDocs, index_path, open_python_docs
 from cynosure.core.errors import InputError
 from cynosure.models.minilm import load_minilm
+from cynosure.models.tool_calls import ToolFormat
 from cynosure.server.runtime import Report
 from cynosure.server.services import Services
 
@@ -29,6 +30,7 @@ class ServeOptions:
     models: tuple[tuple[str, str], ...] = ()
     with_docs: bool = True
     num_threads: int | None = None
+    tool_format: ToolFormat | None = None
 
 
 def named_models(sources: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -65,5 +67,5 @@ def assemble(options: ServeOptions, report: Report) -> Services:
         stores[docs.name] = docs
     for name, source in options.models:
         report(f"Loading {name}", 0, 0)
-        completers[name] = load_completer(name, source)
+        completers[name] = load_completer(name, source, tool_format=options.tool_format)
     return Services(embedders, stores, completers, int(time.time()))

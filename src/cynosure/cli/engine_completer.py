@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+import weakref
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,23 @@ from cynosure.engine import (
 )
 from cynosure.engine.core import EngineCore
 from cynosure.engine.engine import Engine
+from cynosure.engine.grammar_cache import GrammarCache
+from cynosure.engine.grammar_process import TokenizerDefinition
 from cynosure.engine.settings import EngineSettings
+from cynosure.models.chat_format import ChatFormat
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel, load
 from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.tool_calls import ToolFormat
+from cynosure.observe.load import EngineLoad
 from cynosure.server.services import Token
 
-_FINISH = {FinishReason.EOS: "stop", FinishReason.STOP: "stop", FinishReason.LENGTH: "length"}
+_FINISH = {
+    FinishReason.EOS: "stop",
+    FinishReason.STOP: "stop",
+    FinishReason.COMPLETE: "stop",
+    FinishReason.LENGTH: "length",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,13 @@ class _Pending:
 class EngineCompleter:
     """What `/v1/completions` and chat ask, answered by an engine in this process."""
 
-    def __init__(self, name: str, model: LanguageModel, settings: EngineSettings | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: LanguageModel,
+        settings: EngineSettings | None = None,
+        tool_format: ToolFormat | None = None,
+    ) -> None:
         """Check that the model continues text, and start its engine.
 
         Raises:
@@ -62,19 +79,51 @@ class EngineCompleter:
         self.name = name
         self.max_model_len: int | None = model.spec.max_model_len
         self.model = model
-        self._tokenizer: Tokenizer = model.tokenizer
-        core = EngineCore(
+        self.tokenizer: Tokenizer = model.tokenizer
+        self.chat = ChatFormat.of(model.chat_template, model.tokenizer, tool_format)
+        self._core = EngineCore(
             model.graph,
             model.generation_defaults.eos_token_ids,
             settings or EngineSettings(),
             model_id=f"{name}@{model.folder}",
             backend=model.backend,
         )
-        self.engine = Engine(core)
+        definition = TokenizerDefinition(
+            model.tokenizer.definition,
+            max(model.spec.vocab_size, model.tokenizer.vocab_size),
+            model.generation_defaults.eos_token_ids,
+        )
+        self.engine = Engine(self._core, GrammarCache(definition))
+
+    @property
+    def load(self) -> EngineLoad:
+        """How busy the engine is; a moment old."""
+        now, prefixes = self.engine.snapshot, self._core.tree.statistics
+        num_idle = now.num_free_blocks + now.num_cached_blocks
+        block_size = self._core.settings.block_size
+        return EngineLoad(
+            num_running=now.num_running,
+            num_waiting=now.num_waiting,
+            kv_cache_usage=1 - num_idle / now.num_blocks,
+            num_prefix_queries=(prefixes.num_hits + prefixes.num_misses) * block_size,
+            num_prefix_hits=prefixes.num_hits * block_size,
+        )
 
     def encode(self, text: str) -> Sequence[int]:
         """Token ids of a prompt, with what the checkpoint puts before it."""
-        return self._tokenizer.encode(text).ids
+        return self.tokenizer.encode(text).ids
+
+    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
+        """Have the constraint ready, so that one which is not usable shows before the first token.
+
+        Raises:
+            InputError: it does not compile, or not within the limits.
+            MissingPackage, EngineFault: nobody can compile it, now or at all.
+        """
+        if sampling.constraint is not None:
+            grammar = self.engine.grammar(sampling.constraint, tenant)
+            # Others may wait for the same one: whoever leaves must not take it along.
+            await asyncio.shield(asyncio.wrap_future(grammar))
 
     def complete(
         self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
@@ -94,14 +143,17 @@ class EngineCompleter:
 
         request = Request(pending.request_id, tuple(token_ids), sampling, tenant)
         self.engine.submit(request, notify)
-        return self._tokens(pending)
+        tokens = self._tokens(pending)
+        # A generator that is dropped before its first token never runs, nor its `finally`.
+        weakref.finalize(tokens, self.engine.cancel, pending.request_id)
+        return tokens
 
     def close(self) -> None:
         """Stop the engine; what is under way fails."""
         self.engine.close()
 
     async def _tokens(self, pending: _Pending) -> AsyncGenerator[Token]:
-        decoder = self._tokenizer.stream()
+        decoder = self.tokenizer.stream(shown=() if self.chat is None else self.chat.shown_tokens)
         held: TokenEvent | None = None
         try:
             # One token is held back, because what ended the text is told after it.
@@ -114,7 +166,7 @@ class EngineCompleter:
                 elif isinstance(event, Finished):
                     assert held is not None
                     # The end token is no text, whatever the tokenizer makes of it.
-                    text = "" if event.reason is not FinishReason.LENGTH else decoder.push(held.token_id)
+                    text = decoder.push(held.token_id) if event.reason.last_is_text else ""
                     yield Token(text + decoder.finish(), _FINISH[event.reason], event.usage.cached_tokens)
                     return
                 elif isinstance(event, Failed | Refused | Cancelled):
@@ -124,10 +176,14 @@ class EngineCompleter:
 
 
 def load_completer(
-    name: str, source: str | Path, dtype: str = "auto", backend: str = "auto"
+    name: str,
+    source: str | Path,
+    dtype: str = "auto",
+    backend: str = "auto",
+    tool_format: ToolFormat | None = None,
 ) -> EngineCompleter:
     """Load a decoder and its tokenizer from a folder, or by a hub id."""
-    return EngineCompleter(name, load(source, dtype=dtype, backend=backend))
+    return EngineCompleter(name, load(source, dtype=dtype, backend=backend), tool_format=tool_format)
 
 
 def _error_of(event: Failed | Refused | Cancelled) -> Exception:

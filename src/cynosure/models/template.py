@@ -1,24 +1,26 @@
 """Render a conversation as a checkpoint expects it. Knows nothing of token ids.
 
-The template writes control tokens (`<|im_start|>`); a message must not. Control tokens inside of messages are
-marked before rendering and found again after it, so that the tokenizer can encode them as plain characters.
+The template writes control tokens (`<|im_start|>`); a message must not. What came out of a caller's strings
+is known by their traces, so that the tokenizer can encode control tokens in there as plain characters.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cynosure.core.errors import CheckpointCorrupt, NotFound, TemplateError
+from cynosure.core.errors import CheckpointCorrupt, NotFound, UnknownOption
 from cynosure.models.json_file import MAX_BYTES, read_json_object
-from cynosure.models.template_process import TemplateLimits, TemplateProcess
+from cynosure.models.template_process import CallerRun, Rendering, TemplateLimits, TemplateProcess
+from cynosure.models.tool_calls import ToolFormat, format_of
 
-#: Unicode's noncharacters: no text holds them, but a caller may send them.
-_MARKS = tuple(map(chr, range(0xFDD0, 0xFDF0)))
+#: The names by which templates and callers know what was thought before an answer.
+REASONING_KEYS = ("reasoning_content", "thinking", "reasoning")
 
-_REASONING = ("reasoning_content", "thinking", "reasoning")
+_RESERVED = ("messages", "tools", "documents", "add_generation_prompt")
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class RenderedPrompt:
     Attributes:
         text: What the model is to read.
         literals: Sorted spans (code points) of control tokens that came out of messages; see
-            `Tokenizer.encode_prompt`. An empty span is a place where the text must be cut.
+            `Tokenizer.encode_prompt`.
+        runs: What came out of the caller's strings, sorted; the rest is the template's.
     """
 
     text: str
     literals: tuple[tuple[int, int], ...] = ()
+    runs: tuple[CallerRun, ...] = ()
 
 
 class ChatTemplate:
@@ -55,7 +59,7 @@ class ChatTemplate:
         """Keep the templates; nothing is compiled yet."""
         self._named_tokens = dict(named_tokens or {})
         longest_first = sorted(control_tokens, key=len, reverse=True)
-        self._control = "|".join(map(re.escape, longest_first)) or "(?!)"
+        self._control = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._sources = dict(sources)
         self._processes = {
             name: TemplateProcess(source, limits or TemplateLimits()) for name, source in sources.items()
@@ -65,6 +69,15 @@ class ChatTemplate:
     def names(self) -> tuple[str, ...]:
         """The names of the templates."""
         return tuple(self._processes)
+
+    def reads(self, text: str) -> bool:
+        """Whether one of the templates holds a text, such as the name of a variable."""
+        return any(text in source for source in self._sources.values())
+
+    @property
+    def tool_format(self) -> ToolFormat | None:
+        """How the templates teach a model to call functions."""
+        return format_of("\n".join(self._sources.values()))
 
     def render(
         self,
@@ -88,6 +101,7 @@ class ChatTemplate:
 
         Raises:
             NotFound: No template of that name.
+            UnknownOption: A variable that would replace one that is set here.
             TemplateError: The template refuses the messages, fails, or runs over a limit.
         """
         chosen = name or ("tool_use" if tools and "tool_use" in self._processes else "default")
@@ -96,21 +110,19 @@ class ChatTemplate:
                 f"the checkpoint has no chat template {chosen!r}; it has {list(self.names) or 'none'}. Name "
                 "one of them, or send a prompt instead of messages."
             )
-        values = {
+        for taken in [*_RESERVED, *self._named_tokens]:
+            if taken in (variables or {}):
+                raise UnknownOption(f"the variable {taken!r} is set from the request. Leave it out.")
+        traced: dict[str, object] = {
             "messages": [_with_reasoning(message) for message in messages],
             "tools": None if tools is None else [dict(tool) for tool in tools],
             "documents": None if documents is None else [dict(document) for document in documents],
-            "add_generation_prompt": add_generation_prompt,
             **(variables or {}),
         }
-        start, end = _free_marks(values, self._sources[chosen])
-        control = re.compile(self._control)
-        try:
-            marked = {key: _marked(value, control, f"{start}\\g<0>{end}") for key, value in values.items()}
-        except RecursionError as error:
-            raise TemplateError("the messages are nested too deeply. Flatten them.") from error
-        text = self._processes[chosen].render({**self._named_tokens, **marked})
-        return _unmarked(text, self._control, start, end)
+        fixed = {**self._named_tokens, "add_generation_prompt": add_generation_prompt}
+        rendering = self._processes[chosen].render(fixed, traced)
+        literals = _literals(rendering, self._control)
+        return RenderedPrompt(rendering.text, literals, rendering.runs)
 
     def close(self) -> None:
         """End the processes."""
@@ -152,60 +164,33 @@ def _read_text(path: Path) -> str:
 
 def _with_reasoning(message: Mapping[str, object]) -> dict[str, object]:
     """The message with its reasoning under each name that templates read it by."""
-    reasoning = next((message[key] for key in _REASONING if message.get(key) is not None), None)
+    reasoning = next((message[key] for key in REASONING_KEYS if message.get(key) is not None), None)
     if reasoning is None:
         return dict(message)
     return {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
-def _free_marks(values: Mapping[str, object], source: str) -> tuple[str, str]:
-    """Two characters that neither the values nor the template hold."""
-    seen = {*source}
-    stack: list[object] = [dict(values)]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, str):
-            seen.update(value)
-        elif isinstance(value, dict):
-            stack += [*value, *value.values()]
-        elif isinstance(value, (list, tuple)):
-            stack += value
-    free = [mark for mark in _MARKS if mark not in seen]
-    if len(free) < 2:
-        raise TemplateError("the messages hold every noncharacter from U+FDD0 to U+FDEF. Remove them.")
-    return free[0], free[1]
+def _literals(rendering: Rendering, control: re.Pattern[str]) -> tuple[tuple[int, int], ...]:
+    """Where control tokens stand that the template did not write.
 
-
-def _marked(value: object, control: re.Pattern[str], wrapped: str) -> object:
-    """The value with each control token inside of its strings and keys wrapped in marks."""
-    if isinstance(value, str):
-        return control.sub(wrapped, value)
-    if isinstance(value, dict):
-        return {
-            control.sub(wrapped, key) if isinstance(key, str) else key: _marked(item, control, wrapped)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_marked(item, control, wrapped) for item in value]
-    return value
-
-
-def _unmarked(text: str, control: str, start: str, end: str) -> RenderedPrompt:
-    """Take the marks out again, and say where they were.
-
-    A template may cut a marked token; a mark that lost its partner stays as an empty span, so that what
-    stands left and right of it can't form a token. JSON written in ASCII holds the marks as escapes.
+    It may write one around a role (`<|user|>`); any other character of a caller makes it the caller's, though
+    two of his strings meet in it.
     """
-    opening, closing = (f"(?:{mark}|{re.escape(f'{chr(92)}u{ord(mark):04x}')})" for mark in (start, end))
-    parts: list[str] = []
-    literals: list[tuple[int, int]] = []
-    position = length = 0
-    for match in re.finditer(f"{opening}({control}){closing}|{opening}|{closing}", text):
-        before = text[position : match.start()]
-        inner = match.group(1) or ""
-        parts += [before, inner]
-        length += len(before)
-        literals.append((length, length + len(inner)))
-        length += len(inner)
-        position = match.end()
-    return RenderedPrompt("".join([*parts, text[position:]]), tuple(literals))
+    ends = [run.end for run in rendering.runs]
+    literals = []
+    for match in control.finditer(rendering.text):
+        start, end = match.span()
+        touched = []
+        for run in rendering.runs[bisect_right(ends, start) :]:
+            if run.start >= end:
+                break
+            touched.append(run)
+        is_role = all(is_role_path(run.path) for run in touched)
+        if touched and (not is_role or (touched[0].start <= start and end <= touched[-1].end)):
+            literals.append((start, end))
+    return tuple(literals)
+
+
+def is_role_path(path: tuple[str | int, ...]) -> bool:
+    """Whether a path leads to the name of who speaks."""
+    return len(path) == 3 and path[0] == "messages" and path[2] == "role"

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from cynosure.core.errors import EnvironmentFault, TemplateError
 
@@ -42,6 +43,31 @@ class TemplateLimits:
     max_bytes: int = 1 << 30
 
 
+@dataclass(frozen=True)
+class CallerRun:
+    """Characters `start:end` of an output came from a caller's string.
+
+    Attributes:
+        start: The first of them, in code points.
+        end: Behind the last.
+        path: Keys and indices to the string: `("messages", 0, "content")`.
+        offset: Where in the string they begin; None where they were changed on the way.
+    """
+
+    start: int
+    end: int
+    path: tuple[str | int, ...]
+    offset: int | None
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """An output; what no run holds was written by the template."""
+
+    text: str
+    runs: tuple[CallerRun, ...]
+
+
 class TemplateProcess:
     """One template in one child; it starts when first needed and again after it was ended.
 
@@ -55,22 +81,30 @@ class TemplateProcess:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
 
-    def render(self, variables: Mapping[str, object]) -> str:
-        """The output of the template.
+    def render(self, fixed: Mapping[str, object], traced: Mapping[str, object]) -> Rendering:
+        """The output of the template, with where the strings in `traced` went.
+
+        Args:
+            fixed: Variables that count as the template's own text.
+            traced: Variables that a caller wrote.
 
         Raises:
             TemplateError: It does not parse, raises, or runs over a limit; or the variables are not JSON.
             EnvironmentFault: No child process can be started.
         """
         try:
-            line = json.dumps(variables, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
+            line = json.dumps({"fixed": fixed, "traced": traced}, allow_nan=False)
+        except RecursionError as error:
+            raise TemplateError("the messages are nested too deeply. Flatten them.") from error
+        except (TypeError, ValueError) as error:
             raise TemplateError(f"the chat is not made of JSON values: {error}. Send plain JSON.") from error
         with self._lock:
             if self._child is None or self._child.poll() is not None:
                 self._end()
                 self._start()
-            return self._ask(line, self._limits.max_seconds)
+            answer = self._ask(line, self._limits.max_seconds)
+        runs = (CallerRun(start, end, tuple(path), offset) for start, end, path, offset in answer["runs"])
+        return Rendering(answer["text"], tuple(runs))
 
     def close(self) -> None:
         """End the child; a later rendering starts another."""
@@ -101,7 +135,7 @@ class TemplateProcess:
             self._end()
             raise
 
-    def _ask(self, line: str, max_seconds: float) -> str:
+    def _ask(self, line: str, max_seconds: float) -> dict[str, Any]:
         child = self._child
         assert child is not None, "no child was started"
         assert child.stdin is not None, "the child's input is a pipe"
@@ -128,7 +162,7 @@ class TemplateProcess:
         if "error" in answer:
             reason = answer["error"].rstrip(" .:")
             raise TemplateError(f"the chat template failed: {reason}. Check the messages, or the template.")
-        return answer["text"] or ""
+        return answer
 
     def _end(self) -> None:
         if self._child is not None:

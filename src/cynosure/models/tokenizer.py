@@ -6,8 +6,9 @@ otherwise: nobody ends the system's turn by writing its end token.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,11 @@ class Tokenizer:
         """How many ids there are, added tokens included; a model's table may be longer."""
         return self._raw.get_vocab_size()
 
+    @property
+    def definition(self) -> str:
+        """What it is made of, as `tokenizer.json` holds it, with all tokens that the other files add."""
+        return self._raw.to_str()
+
     def named_id(self, name: str) -> int | None:
         """The id of `bos_token` or its like."""
         return self.token_to_id(self._named[name]) if name in self._named else None
@@ -164,9 +170,10 @@ class Tokenizer:
         known = [token_id for token_id in token_ids if self.id_to_token(token_id) is not None]
         return decode_whole(self._raw, known, self.special_ids if skip_special_tokens else frozenset())
 
-    def stream(self, *, skip_special_tokens: bool = True) -> StreamDecoder:
-        """A decoder for ids that arrive one by one."""
-        return StreamDecoder(self._raw, self.special_ids if skip_special_tokens else frozenset())
+    def stream(self, *, skip_special_tokens: bool = True, shown: Collection[str] = ()) -> StreamDecoder:
+        """A decoder for ids that arrive one by one; the special tokens in `shown` are text all the same."""
+        skipped = self.special_ids if skip_special_tokens else frozenset()
+        return StreamDecoder(self._raw, skipped - {self.token_to_id(token) for token in shown})
 
     def _part(self, text: str, allow_special: bool) -> _Part:
         _check_unicode(text)
@@ -260,8 +267,16 @@ def _encode_piece(text: str, tokenizer: RawTokenizer, *, is_first: bool) -> tupl
         raw = tokenizer.encode(f"\n{text}", add_special_tokens=False)
         if raw.ids[: len(lead)] == lead:
             raw.truncate(len(raw.ids) - len(lead), direction="left")
-            return raw, -1
+            return _without_dropped(raw), -1
     return tokenizer.encode(text, add_special_tokens=False), 0
+
+
+def _without_dropped(raw: RawEncoding) -> RawEncoding:
+    """The encoding alone: it keeps what was cut off, and a merge combines all of that, exponentially."""
+    state = json.loads(raw.__getstate__())
+    clean = RawEncoding()
+    clean.__setstate__(json.dumps({**state, "overflowing": []}).encode())
+    return clean
 
 
 def _truncate(parts: list[_Part], room: int) -> None:

@@ -11,6 +11,9 @@ from jaxtyping import Float32
 
 from cynosure.core.errors import NotFound
 from cynosure.engine.sampling import SamplingParams
+from cynosure.models.chat_format import ChatFormat
+from cynosure.models.tokenizer import Tokenizer
+from cynosure.observe.load import EngineLoad
 
 T = TypeVar("T")
 
@@ -150,12 +153,37 @@ class CompletionModel(Protocol):
         """How many tokens prompt and continuation may have together; `None` where nothing limits them."""
         ...
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What turns text into its tokens and back."""
+        ...
+
+    @property
+    def chat(self) -> ChatFormat | None:
+        """How it converses; `None` where its checkpoint has no chat template."""
+        ...
+
     def encode(self, text: str) -> Sequence[int]:
         """Token ids of a prompt."""
         ...
 
-    def complete(self, token_ids: Sequence[int], sampling: SamplingParams) -> AsyncGenerator[Token]:
-        """Check the prompt at once; then give tokens as they are chosen. Closing it ends the request."""
+    @property
+    def load(self) -> EngineLoad:
+        """How busy its engine is now."""
+        ...
+
+    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
+        """Have the constraint ready, so that one which is not usable shows while a status can say so."""
+        ...
+
+    def complete(
+        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
+    ) -> AsyncGenerator[Token]:
+        """Check the prompt at once; then give tokens as they are chosen. Closing it ends the request.
+
+        What is kept of the request serves later ones of the same tenant only. Routes leave `tenant` out:
+        their services are bound to who asks (`server/metering.py`).
+        """
         ...
 
     def close(self) -> None:

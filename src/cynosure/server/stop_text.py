@@ -14,16 +14,19 @@ class StopText:
         self._stops = tuple(stops)
         self._held = ""
         self.is_stopped = False
+        #: The stop string that ended the text.
+        self.matched: str | None = None
 
     def push(self, piece: str) -> str:
         """The text that is final now; empty once stopped."""
         if self.is_stopped:
             return ""
         self._held += piece
-        ends = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        ends = [(place, stop) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if ends:
+            place, self.matched = min(ends)
             self.is_stopped = True
-            return self._release(min(ends))
+            return self._release(place)
         return self._release(len(self._held) - self._num_claimed())
 
     def finish(self) -> str:

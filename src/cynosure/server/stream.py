@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
 from fastapi.responses import StreamingResponse
@@ -21,6 +21,31 @@ def event_stream(events: AsyncGenerator[Mapping[str, object]]) -> StreamingRespo
     has been sent, and a client must not take half an answer for a whole one.
     """
     return StreamingResponse(_lines(events), media_type="text/event-stream", headers=_HEADERS)
+
+
+def named_event_stream(
+    events: AsyncGenerator[Mapping[str, object]], failed: Callable[[int, str], Mapping[str, object]]
+) -> StreamingResponse:
+    """A response that sends each mapping under the name in its `type`, as Anthropic's clients read them.
+
+    A failure on the way becomes the last event: what `failed` makes of its status and message.
+    """
+    return StreamingResponse(_named_lines(events, failed), media_type="text/event-stream", headers=_HEADERS)
+
+
+async def _named_lines(
+    events: AsyncGenerator[Mapping[str, object]], failed: Callable[[int, str], Mapping[str, object]]
+) -> AsyncIterator[str]:
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield f"event: {event['type']}\n{_line(event)}"
+    except Exception as failure:
+        status, body = body_of(failure)
+        error = body["error"]
+        assert isinstance(error, dict)
+        event = failed(status, str(error["message"]))
+        yield f"event: {event['type']}\n{_line(event)}"
 
 
 async def _lines(events: AsyncGenerator[Mapping[str, object]]) -> AsyncIterator[str]:

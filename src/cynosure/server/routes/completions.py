@@ -88,8 +88,10 @@ async def create_completion(
     model = services.completer(body.model)
     prompt = body.one_prompt
     token_ids = await compute.run(lambda: model.encode(prompt)) if isinstance(prompt, str) else prompt
-    # What is wrong with the prompt shows here, while a status can still say so.
-    tokens = model.complete(token_ids, body.sampling(DEFAULT_MAX_TOKENS))
+    sampling = body.sampling(DEFAULT_MAX_TOKENS)
+    # What is wrong with constraint or prompt shows here, while a status can still say so.
+    await model.prepare(sampling)
+    tokens = model.complete(token_ids, sampling)
     under_way = _Continuation(model.name, len(token_ids), StopText(body.stops), tokens)
     if body.stream:
         wants_usage = body.stream_options is not None and body.stream_options.include_usage

@@ -9,8 +9,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import MAX_SEED, SamplingParams
-from cynosure.server.schemas.wire import WireRequest
+from cynosure.server.schemas.constraints import Choices, ResponseFormat, Schema, StructuredOutputs, the_one
+from cynosure.server.schemas.wire import Text, WireRequest
 
 MAX_BIASES = 1024
 
@@ -56,6 +58,13 @@ class SamplingFields(WireRequest):
 
     max_tokens: Annotated[int, Field(ge=1)] | None = None
 
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: Schema | None = None
+    guided_regex: Text | None = None
+    guided_choice: Choices | None = None
+    guided_grammar: Text | None = None
+
     def sampling(self, default_max_tokens: int) -> SamplingParams:
         """What the engine is asked.
 
@@ -69,5 +78,20 @@ class SamplingFields(WireRequest):
             seed=None if self.seed is None else self.seed % (MAX_SEED + 1),
             logit_bias=tuple((self.logit_bias or {}).items()),
             stop_token_ids=tuple(self.stop_token_ids or ()),
+            constraint=self._constraint,
             **given,
         )
+
+    @property
+    def _constraint(self) -> Constraint | None:
+        guided = {
+            "json": self.guided_json,
+            "regex": self.guided_regex,
+            "choice": self.guided_choice,
+            "grammar": self.guided_grammar,
+        }
+        found = StructuredOutputs.model_validate(guided).all()
+        if self.structured_outputs is not None:
+            found += self.structured_outputs.all()
+        asked = None if self.response_format is None else self.response_format.constraint
+        return the_one(found if asked is None else [*found, asked])

@@ -46,7 +46,8 @@ class WireRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_strangers(cls, data: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever JSON held
-        strangers = [name for name in data if name not in cls.model_fields] if isinstance(data, dict) else []
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        strangers = [name for name in data if name not in known] if isinstance(data, dict) else []
         if strangers:
-            raise UnknownField(strangers[0], cls.model_fields)
+            raise UnknownField(strangers[0], known)
         return data

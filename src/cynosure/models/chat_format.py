@@ -1,0 +1,112 @@
+"""Say how one model converses: its template, its calls of functions, its reasoning. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cynosure.core.errors import UnknownOption
+from cynosure.models import reasoning
+from cynosure.models.chat_answer import AnswerReader
+from cynosure.models.chat_prompt import ChatPrompt, Message, build_chat_prompt
+from cynosure.models.reasoning import ReasoningSplit
+from cynosure.models.template import ChatTemplate
+from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.tool_calls import MARKERS, ToolCallReader, ToolFormat
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that is offered; `schema` is what templates read."""
+
+    name: str
+    schema: Mapping[str, object]
+
+
+@dataclass(frozen=True, eq=False)
+class ChatFormat:
+    """How a model converses.
+
+    Attributes:
+        template: What renders a conversation.
+        tokenizer: What encodes it.
+        tool_format: How the model calls functions; None where it does not, or nobody here knows how.
+        has_reasoning: Whether the model thinks between tags before it answers.
+    """
+
+    template: ChatTemplate
+    tokenizer: Tokenizer
+    tool_format: ToolFormat | None
+    has_reasoning: bool
+
+    @classmethod
+    def of(
+        cls, template: ChatTemplate | None, tokenizer: Tokenizer, tool_format: ToolFormat | None = None
+    ) -> ChatFormat | None:
+        """Read from the template what a model does; None where there is none.
+
+        Args:
+            template: The checkpoint's.
+            tokenizer: The checkpoint's.
+            tool_format: How the model calls functions, where the template would not tell.
+
+        Raises:
+            UnknownOption: A format for a model whose template reads no tools.
+        """
+        if tool_format is not None and (template is None or not template.reads("tools")):
+            raise UnknownOption(
+                f"the form of calls {tool_format.value!r} was asked for, and the checkpoint's chat template "
+                "reads no tools. Leave it out."
+            )
+        if template is None:
+            return None
+        has_reasoning = template.reads(reasoning.OPEN) or tokenizer.token_to_id(reasoning.OPEN) is not None
+        chosen = tool_format or template.tool_format
+        return cls(template, tokenizer, chosen if template.reads("tools") else None, has_reasoning)
+
+    @property
+    def shown_tokens(self) -> tuple[str, ...]:
+        """Tokens that answers are read by, so that they are text though they control."""
+        tags = (reasoning.OPEN, reasoning.CLOSE) if self.has_reasoning else ()
+        return tags if self.tool_format is None else (*tags, MARKERS[self.tool_format])
+
+    def prompt(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool] = (),
+        *,
+        add_generation_prompt: bool = True,
+        variables: Mapping[str, object] | None = None,
+    ) -> ChatPrompt:
+        """The conversation in tokens.
+
+        Raises:
+            UnknownOption: The template reads no tools, or not one of the variables.
+            TemplateError: The template refuses the messages, fails, or runs over a limit.
+            InputError: A text is not valid Unicode.
+        """
+        if tools and self.tool_format is None:
+            raise UnknownOption(
+                "tools are not served: this model's chat template reads none, or teaches a form of calls "
+                "that is not known here. Leave them out, or take another model."
+            )
+        for name in variables or {}:
+            if not self.template.reads(name):
+                raise UnknownOption(f"this model's chat template reads no {name[:100]!r}. Leave it out.")
+        return build_chat_prompt(
+            self.template,
+            self.tokenizer,
+            messages,
+            tools=[tool.schema for tool in tools] or None,
+            add_generation_prompt=add_generation_prompt,
+            variables=variables,
+        )
+
+    def reader(self, prompt: ChatPrompt, tools: Sequence[Tool] = ()) -> AnswerReader:
+        """What reads the answer to a prompt."""
+        # Only the template opens a span; a caller who ends with the tag has written a text.
+        is_open = prompt.text.rstrip().endswith(reasoning.OPEN) and prompt.token_segments[-1] == 0
+        calls = None
+        if tools and self.tool_format is not None:
+            calls = ToolCallReader(self.tool_format, [tool.name for tool in tools])
+        return AnswerReader(ReasoningSplit(is_open) if self.has_reasoning else None, calls)

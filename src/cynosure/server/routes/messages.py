@@ -1,0 +1,159 @@
+"""Serve `/v1/messages`, Anthropic's. Knows nothing of templates, nor of how a token is chosen."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import partial
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from cynosure.core.errors import UnknownOption
+from cynosure.models.chat_answer import Part, Said, Thought
+from cynosure.models.chat_prompt import ChatPrompt
+from cynosure.server.chat_turn import ChatTurn, begin_turn, build_prompt, chat_of
+from cynosure.server.protocols import anthropic_error
+from cynosure.server.routes.access import Ready, known_query, visit_of
+from cynosure.server.schemas.messages import (
+    CountRequest,
+    MessageBody,
+    MessagesRequest,
+    MessagesUsage,
+    TextContent,
+    ThinkingContent,
+    TokenCount,
+    ToolUseContent,
+)
+from cynosure.server.services import CompletionModel
+from cynosure.server.stream import named_event_stream
+
+# `beta` is what the client's own beta methods add to the address.
+router = APIRouter(prefix="/v1/messages", tags=["messages"], dependencies=[Depends(known_query("beta"))])
+
+_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+#: By which templates leave reasoning out.
+_SWITCH = "enable_thinking"
+
+Event = Mapping[str, object]
+
+
+@router.post("", response_model=MessageBody)
+async def create_message(body: MessagesRequest, request: Request, services: Ready) -> MessageBody | Response:
+    """Answer a conversation, whole or as a stream; a client that leaves ends it."""
+    model = services.completer(body.model)
+    prompt = await _prompt(model, body)
+    turn = await begin_turn(model, prompt, body.offered, body.stop_sequences or (), body.sampling)
+    answer = _Answer(turn)
+    if body.stream:
+        return named_event_stream(
+            answer.events(), partial(anthropic_error, request_id=visit_of(request).request_id)
+        )
+    return await answer.whole(request)
+
+
+@router.post("/count_tokens")
+async def count_tokens(body: CountRequest, services: Ready) -> TokenCount:
+    """Say how many tokens a conversation has."""
+    prompt = await _prompt(services.completer(body.model), body)
+    return TokenCount(input_tokens=len(prompt.token_ids))
+
+
+async def _prompt(model: CompletionModel, body: CountRequest) -> ChatPrompt:
+    variables: dict[str, object] = {}
+    if body.thinking is not None and body.thinking.type == "disabled" and chat_of(model).has_reasoning:
+        if not chat_of(model).template.reads(_SWITCH):
+            raise UnknownOption(f"{model.name} always thinks; it has no switch. Leave `thinking` out.")
+        variables[_SWITCH] = False
+    return await build_prompt(model, body.turns, body.offered, variables)
+
+
+@dataclass
+class _Answer:
+    """One answer in Anthropic's words."""
+
+    turn: ChatTurn
+    id: str = field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
+
+    async def whole(self, request: Request) -> MessageBody:
+        """All of it at once."""
+        content: list[TextContent | ThinkingContent | ToolUseContent] = []
+        async with aclosing(self.turn.parts()) as coming:
+            async for part in coming:
+                last = content[-1] if content else None
+                if isinstance(part, Said) and isinstance(last, TextContent):
+                    last.text += part.text
+                elif isinstance(part, Thought) and isinstance(last, ThinkingContent):
+                    last.thinking += part.text
+                else:
+                    content.append(_block(part))
+                if await request.is_disconnected():
+                    break
+        return self._body(content, is_done=True)
+
+    async def events(self) -> AsyncGenerator[Event]:
+        """It in pieces, as they come: blocks that are begun, added to and ended."""
+        yield {"type": "message_start", "message": self._body([], is_done=False).model_dump()}
+        index, kind = -1, ""
+        async with aclosing(self.turn.parts()) as coming:
+            async for part in coming:
+                block = _block(part)
+                if block.type != kind or kind == "tool_use":
+                    if kind:
+                        yield {"type": "content_block_stop", "index": index}
+                    index, kind = index + 1, block.type
+                    yield {"type": "content_block_start", "index": index, "content_block": _empty(block)}
+                yield {"type": "content_block_delta", "index": index, "delta": _delta(part)}
+        if kind:
+            yield {"type": "content_block_stop", "index": index}
+        done = self._body([], is_done=True)
+        delta = {"stop_reason": done.stop_reason, "stop_sequence": done.stop_sequence}
+        yield {"type": "message_delta", "delta": delta, "usage": done.usage.model_dump()}
+        yield {"type": "message_stop"}
+
+    def _body(
+        self, content: list[TextContent | ThinkingContent | ToolUseContent], is_done: bool
+    ) -> MessageBody:
+        turn = self.turn
+        stopped = turn.stop.matched
+        reason = _REASONS[turn.finish] if stopped is None or turn.finish == "tool_calls" else "stop_sequence"
+        usage = MessagesUsage(
+            input_tokens=turn.num_prompt_tokens - turn.num_cached,
+            cache_read_input_tokens=turn.num_cached,
+            output_tokens=turn.num_tokens,
+        )
+        return MessageBody.model_validate(
+            {
+                "id": self.id,
+                "model": turn.model,
+                "content": content,
+                "stop_reason": reason if is_done else None,
+                "stop_sequence": stopped if reason == "stop_sequence" else None,
+                "usage": usage,
+            }
+        )
+
+
+def _block(part: Part) -> TextContent | ThinkingContent | ToolUseContent:
+    if isinstance(part, Said):
+        return TextContent(text=part.text)
+    if isinstance(part, Thought):
+        return ThinkingContent(thinking=part.text)
+    return ToolUseContent(id=part.id, name=part.name, input=json.loads(part.arguments))
+
+
+def _empty(block: TextContent | ThinkingContent | ToolUseContent) -> dict[str, object]:
+    """A block as it is begun: what it says comes in deltas."""
+    blank = {"text": "", "thinking": "", "input": {}}
+    return {name: blank.get(name, value) for name, value in block.model_dump().items()}
+
+
+def _delta(part: Part) -> dict[str, object]:
+    if isinstance(part, Said):
+        return {"type": "text_delta", "text": part.text}
+    if isinstance(part, Thought):
+        return {"type": "thinking_delta", "thinking": part.text}
+    return {"type": "input_json_delta", "partial_json": part.arguments}

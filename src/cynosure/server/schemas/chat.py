@@ -1,0 +1,262 @@
+"""Shape `/v1/chat/completions`, as OpenAI's clients send and read it. Computes nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from cynosure.core.errors import InputError
+from cynosure.models.chat_format import Tool
+from cynosure.models.chat_prompt import CallerText, Message
+from cynosure.server.schemas.completions import MAX_STOPS, Stop, StreamOptions, Usage
+from cynosure.server.schemas.sampling import SamplingFields
+from cynosure.server.schemas.wire import Text, WireRequest
+
+MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_CALLS, MAX_VARIABLES = 2048, 256, 128, 128, 16
+
+FunctionName = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+#: A field that clients send and nobody here reads, with the values that say nothing.
+Nothing: TypeAlias = Annotated[list[None], Field(max_length=0)] | None
+
+
+class TextPart(WireRequest):
+    """A piece of what is said."""
+
+    type: Literal["text"]
+    text: Text
+
+
+class FunctionCall(WireRequest):
+    """What an assistant called; the arguments are the text of a JSON object."""
+
+    name: FunctionName
+    arguments: Text
+
+    @property
+    def values(self) -> dict[str, object]:
+        """The arguments, as templates read them.
+
+        Raises:
+            InputError: They are no JSON object.
+        """
+        try:
+            values = json.loads(self.arguments or "{}")
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"arguments of {self.name} are no JSON: {error}. Send an object.") from error
+        if not isinstance(values, dict):
+            raise InputError(f"arguments of {self.name} are no JSON object. Send one.")
+        return values
+
+
+class CallParam(WireRequest):
+    """A call in a message that is sent back."""
+
+    id: Text
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+
+class ChatMessage(WireRequest):
+    """One turn; the fields with one permitted value come back from clients as they were answered."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Text | Annotated[list[TextPart], Field(max_length=MAX_PARTS)] | None = None
+    name: Text | None = None
+    tool_calls: Annotated[list[CallParam], Field(max_length=MAX_CALLS)] | None = None
+    tool_call_id: Text | None = None
+    reasoning_content: Text | None = None
+    refusal: None = None
+    audio: None = None
+    function_call: None = None
+    annotations: Nothing = None
+
+    @model_validator(mode="after")
+    def _fields_fit_the_role(self) -> ChatMessage:
+        is_assistant = self.role == "assistant"
+        if (self.tool_calls or self.reasoning_content is not None) and not is_assistant:
+            raise ValueError("tool_calls and reasoning_content are the assistant's")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("tool_call_id belongs to messages of role tool, and to each of them")
+        if self.content is None and not self.tool_calls and not (is_assistant and self.reasoning_content):
+            raise ValueError(f"a message of role {self.role} has no content")
+        return self
+
+    def turn(self, path: str) -> Message:
+        """The message with where each text of it stands."""
+        content = [] if self.content is None else self.content
+        texts = (
+            [CallerText(content, f"{path}.content")]
+            if isinstance(content, str)
+            else [CallerText(part.text, f"{path}.content[{at}].text") for at, part in enumerate(content)]
+        )
+        calls = [
+            {"id": call.id, "type": call.type}
+            | {"function": {"name": call.function.name, "arguments": call.function.values}}
+            for call in self.tool_calls or []
+        ]
+        thought = self.reasoning_content
+        return Message(
+            role="system" if self.role == "developer" else self.role,
+            path=path,
+            texts=tuple(texts),
+            reasoning=None if thought is None else CallerText(thought, f"{path}.reasoning_content"),
+            tool_calls=tuple(calls),
+            tool_call_id=self.tool_call_id,
+            name=self.name,
+        )
+
+
+class FunctionParam(WireRequest):
+    """A function that is offered; `strict` needs constrained output, which is not served."""
+
+    name: FunctionName
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
+    strict: Literal[False] | None = None
+
+
+class ToolParam(WireRequest):
+    """A tool that is offered."""
+
+    type: Literal["function"]
+    function: FunctionParam
+
+    @property
+    def tool(self) -> Tool:
+        """As templates read it."""
+        return Tool(self.function.name, self.model_dump(exclude_none=True))
+
+
+class Conversation(WireRequest):
+    """What a model is to read, whatever is then asked of it."""
+
+    model: Text
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
+    tools: Annotated[list[ToolParam], Field(max_length=MAX_TOOLS)] | None = None
+    chat_template_kwargs: (
+        Annotated[dict[Text, bool | int | float | Text], Field(max_length=MAX_VARIABLES)] | None
+    ) = None
+
+    @property
+    def turns(self) -> list[Message]:
+        """The messages, with where each text stands in the request."""
+        return [message.turn(f"messages[{at}]") for at, message in enumerate(self.messages)]
+
+    @property
+    def offered(self) -> list[Tool]:
+        """The functions that the model may call."""
+        return [tool.tool for tool in self.tools or []]
+
+
+class ChatRequest(Conversation, SamplingFields):
+    """A conversation to go on. Fields with one permitted value are known and not served otherwise."""
+
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tool_choice: Literal["auto", "none"] | None = None
+    parallel_tool_calls: Literal[True] | None = None
+    n: Literal[1] | None = None
+    logprobs: Literal[False] | None = None
+    top_logprobs: Literal[0] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
+    store: Literal[False] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> ChatRequest:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options needs stream to be true")
+        given = {self.max_tokens, self.max_completion_tokens} - {None}
+        if len(given) == 2:
+            raise ValueError("max_tokens and max_completion_tokens say two things")
+        return self
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop strings, none or more."""
+        if self.stop is None:
+            return []
+        return [self.stop] if isinstance(self.stop, str) else self.stop
+
+    @property
+    def offered(self) -> list[Tool]:
+        """The functions that the model may call: with `tool_choice` none, it is told of none."""
+        return [] if self.tool_choice == "none" else super().offered
+
+
+class Piece(BaseModel):
+    """What may lack fields: clients tell one that is absent from one that is null."""
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+
+
+class CalledFunction(Piece):
+    """A function with its arguments, as JSON; in a stream, the text that is new."""
+
+    name: str | None = None
+    arguments: str
+
+
+class Call(Piece):
+    """A call that the model makes; in a stream only the first piece has id, type and name."""
+
+    index: int | None = None
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: CalledFunction
+
+
+class AnswerMessage(Piece):
+    """What the assistant says; in a stream, what is new."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    refusal: None = None
+    reasoning_content: str | None = None
+    tool_calls: list[Call] | None = None
+
+
+class ChatChoice(BaseModel):
+    """The one answer."""
+
+    index: Literal[0] = 0
+    message: AnswerMessage
+    logprobs: None = None
+    finish_reason: Literal["stop", "length", "tool_calls"]
+
+
+class ChatCompletion(BaseModel):
+    """A whole answer."""
+
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+
+
+class ChunkChoice(BaseModel):
+    """A piece of the one answer; the last one has the reason of its end."""
+
+    index: Literal[0] = 0
+    delta: AnswerMessage
+    logprobs: None = None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
+
+
+class ChatChunk(BaseModel):
+    """A piece of an answer; the very last may have usage and no choice."""
+
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    usage: Usage | None = None

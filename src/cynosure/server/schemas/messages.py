@@ -1,0 +1,244 @@
+"""Shape `/v1/messages`, as Anthropic's clients send and read it. Computes nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, Field, model_validator
+
+from cynosure.engine.sampling import SamplingParams
+from cynosure.models.chat_format import Tool
+from cynosure.models.chat_prompt import CallerText, Message
+from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, FunctionName
+from cynosure.server.schemas.wire import Text, WireRequest
+
+MAX_STOPS = 8
+
+Stop = Annotated[Text, Field(min_length=1, max_length=200)]
+
+
+class TextBlock(WireRequest):
+    """A piece of what is said."""
+
+    type: Literal["text"]
+    text: Text
+    citations: None = None
+    cache_control: None = None
+
+
+class ThinkingBlock(WireRequest):
+    """What the model thought; the signature is ours, and empty."""
+
+    type: Literal["thinking"]
+    thinking: Text
+    signature: Text = ""
+
+
+class ToolUseBlock(WireRequest):
+    """What the model called."""
+
+    type: Literal["tool_use"]
+    id: Text
+    name: FunctionName
+    input: dict[str, Any]
+    caller: None = None
+    cache_control: None = None
+    toolset_name: None = None
+
+
+class ToolResultBlock(WireRequest):
+    """What a call gave; templates know no errors, so that one is said in the content."""
+
+    type: Literal["tool_result"]
+    tool_use_id: Text
+    content: Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)] = ""
+    is_error: Literal[False] | None = None
+    cache_control: None = None
+
+
+Block: TypeAlias = Annotated[
+    TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock, Field(discriminator="type")
+]
+
+
+#: Who may send a block; anybody may send text.
+_OWNERS = {ThinkingBlock: "assistant", ToolUseBlock: "assistant", ToolResultBlock: "user"}
+
+
+class MessageParam(WireRequest):
+    """One turn."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Text | Annotated[list[Block], Field(min_length=1, max_length=MAX_PARTS)]
+
+    @model_validator(mode="after")
+    def _blocks_fit_the_role(self) -> MessageParam:
+        for block in self.content if isinstance(self.content, list) else []:
+            owner = _OWNERS.get(type(block), self.role)
+            if owner != self.role:
+                raise ValueError(f"a block of type {block.type} is the {owner}'s, not the {self.role}'s")
+        return self
+
+    def turns(self, path: str) -> list[Message]:
+        """The message, and before it one for each result of a tool."""
+        if isinstance(self.content, str):
+            return [Message(self.role, path, (CallerText(self.content, f"{path}.content"),))]
+        results, texts, calls = [], [], []
+        thought: CallerText | None = None
+        for at, block in enumerate(self.content):
+            where = f"{path}.content[{at}]"
+            if isinstance(block, TextBlock):
+                texts.append(CallerText(block.text, f"{where}.text"))
+            elif isinstance(block, ThinkingBlock):
+                thought = CallerText(block.thinking, f"{where}.thinking")
+            elif isinstance(block, ToolUseBlock):
+                function = {"name": block.name, "arguments": block.input}
+                calls.append({"id": block.id, "type": "function", "function": function})
+            else:
+                said = _texts(block.content, f"{where}.content")
+                results.append(Message("tool", where, said, tool_call_id=block.tool_use_id))
+        if not (texts or calls or thought):
+            return results
+        return [*results, Message(self.role, path, tuple(texts), thought, tuple(calls))]
+
+
+class AnthropicTool(WireRequest):
+    """A function that is offered."""
+
+    name: FunctionName
+    input_schema: dict[str, Any]
+    description: Text | None = None
+    type: Literal["custom"] | None = None
+    strict: Literal[False] | None = None
+    cache_control: None = None
+
+    @property
+    def tool(self) -> Tool:
+        """As templates read it."""
+        function = {"name": self.name, "description": self.description or "", "parameters": self.input_schema}
+        return Tool(self.name, {"type": "function", "function": function})
+
+
+class ToolChoice(WireRequest):
+    """Whether the model may call."""
+
+    type: Literal["auto", "none"]
+    disable_parallel_tool_use: Literal[False] | None = None
+
+
+class ThinkingConfig(WireRequest):
+    """Whether the model thinks first; a budget is not served."""
+
+    type: Literal["adaptive", "disabled"]
+
+
+class CountRequest(WireRequest):
+    """What a model is to read."""
+
+    model: Text
+    messages: Annotated[list[MessageParam], Field(min_length=1, max_length=MAX_MESSAGES)]
+    system: Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)] | None = None
+    tools: Annotated[list[AnthropicTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: ThinkingConfig | None = None
+    cache_control: None = None
+
+    @model_validator(mode="after")
+    def _the_last_turn_is_not_the_model_s(self) -> CountRequest:
+        if self.messages[-1].role == "assistant":
+            raise ValueError("the last message is the assistant's, and to go on with it is not served")
+        return self
+
+    @property
+    def turns(self) -> list[Message]:
+        """The messages, the system's first, with where each text stands in the request."""
+        turns = [
+            turn for at, message in enumerate(self.messages) for turn in message.turns(f"messages[{at}]")
+        ]
+        return (
+            turns
+            if self.system is None
+            else [Message("system", "system", _texts(self.system, "system")), *turns]
+        )
+
+    @property
+    def offered(self) -> list[Tool]:
+        """The functions that the model may call: with choice none, it is told of none."""
+        is_none = self.tool_choice is not None and self.tool_choice.type == "none"
+        return [] if is_none else [tool.tool for tool in self.tools or []]
+
+
+class MessagesRequest(CountRequest):
+    """A conversation to go on. Fields with one permitted value are known and not served otherwise."""
+
+    max_tokens: Annotated[int, Field(ge=1)]
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    stop_sequences: Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
+    stream: bool | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """What the engine is asked."""
+        given = self.model_dump(include={"temperature", "top_p", "top_k"}, exclude_none=True)
+        return SamplingParams(max_tokens=self.max_tokens, **given)
+
+
+class TokenCount(BaseModel):
+    """How many tokens the model would read."""
+
+    input_tokens: int
+
+
+class MessagesUsage(BaseModel):
+    """Tokens read from the cache, read anew, and chosen."""
+
+    input_tokens: int
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    output_tokens: int
+
+
+class TextContent(BaseModel):
+    """What the model says."""
+
+    type: Literal["text"] = "text"
+    text: str
+
+
+class ThinkingContent(BaseModel):
+    """What the model thought; nobody signs it here."""
+
+    type: Literal["thinking"] = "thinking"
+    thinking: str
+    signature: Literal[""] = ""
+
+
+class ToolUseContent(BaseModel):
+    """What the model calls."""
+
+    type: Literal["tool_use"] = "tool_use"
+    id: str
+    name: str
+    input: dict[str, Any]
+
+
+class MessageBody(BaseModel):
+    """A whole answer, or the empty beginning of one."""
+
+    id: str
+    type: Literal["message"] = "message"
+    role: Literal["assistant"] = "assistant"
+    model: str
+    content: list[TextContent | ThinkingContent | ToolUseContent]
+    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"] | None
+    stop_sequence: str | None
+    usage: MessagesUsage
+
+
+def _texts(content: str | list[TextBlock], path: str) -> tuple[CallerText, ...]:
+    if isinstance(content, str):
+        return (CallerText(content, path),)
+    return tuple(CallerText(block.text, f"{path}[{at}].text") for at, block in enumerate(content))
