@@ -60,10 +60,11 @@ def assemble(options: ServeOptions, report: Report) -> Services:
     completers: dict[str, EngineCompleter] = {}
     if options.with_docs:
         report("Loading the embedder", 0, 0)
-        embedder = load_minilm()
-        local = LocalEmbedder(embedder)
+        # Callers keep vectors and compare them with another runner's: theirs are exact, in float32, which is
+        # a view of the file. The index, all of whose vectors are made here, takes the fastest.
+        local = LocalEmbedder(load_minilm("float32"))
         embedders[local.name] = local
-        docs = open_python_docs(index_path(options.index_folder), embedder, report)
+        docs = open_python_docs(index_path(options.index_folder), load_minilm(), report)
         stores[docs.name] = docs
     for name, source in options.models:
         report(f"Loading {name}", 0, 0)
