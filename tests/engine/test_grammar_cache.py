@@ -163,7 +163,7 @@ def test_so_many_may_wait_and_no_more(cache: GrammarCache, monkeypatch: pytest.M
 def test_closing_ends_what_waits_and_the_child_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = GrammarCache(definition())
     got(cache, constraints.regex("a"))
-    children = [process._child for process in cache._processes if process._child is not None]
+    children = [process._child._process for process in cache._processes if process._child is not None]
     waiting = [cache.request(PATHOLOGICAL, f"tenant {number}") for number in range(4)]
     start = time.monotonic()
     cache.close()

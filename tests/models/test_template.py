@@ -171,10 +171,11 @@ def test_a_process_that_was_ended_starts_again() -> None:
 def test_the_process_ends_with_its_template() -> None:
     template = ChatTemplate({"default": "ok"})
     template.render([])
-    child = template._processes["default"]._child
-    assert child is not None
+    running = template._processes["default"]._child
+    assert running is not None
+    child = running._process
     assert child.poll() is None
-    del template
+    del template, running
     assert child.poll() is not None
 
 
@@ -182,8 +183,9 @@ def test_no_secret_reaches_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "hush")
     template = ChatTemplate({"default": "ok"})
     template.render([])
-    child = template._processes["default"]._child
-    assert child is not None
+    running = template._processes["default"]._child
+    assert running is not None
+    child = running._process
     environment = Path(f"/proc/{child.pid}/environ").read_bytes()
     template.close()
     assert b"PYTHONPATH" in environment

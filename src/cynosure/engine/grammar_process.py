@@ -7,24 +7,17 @@ through the child in time may be compiled here.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cynosure.core.errors import EnvironmentFault, InputError
+from cynosure.core.json_child import JsonChild
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.grammar_faults import explained
 
 _WORKER = Path(__file__).with_name("grammar_worker.py")
-
-# The child sees no credentials, only what an interpreter needs to start.
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 # Starting an interpreter and reading a large vocabulary on a busy machine is not the grammar's fault.
 _START_SECONDS = 60.0
@@ -77,7 +70,7 @@ class GrammarProcess:
         """Start nothing yet."""
         self._tokenizer = tokenizer
         self._limits = limits
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: JsonChild | None = None
         self._is_over = False
 
     def cost(self, constraint: Constraint, native_text: str) -> GrammarCost:
@@ -88,7 +81,7 @@ class GrammarProcess:
                 is of a kind that can't be constrained.
             EnvironmentFault: no child process can be started.
         """
-        if self._child is None or self._child.poll() is not None:
+        if self._child is None or not self._child.is_running:
             self._start()
         answer = self._ask(json.dumps(native_text), self._limits.max_seconds)
         if answer is None:
@@ -117,25 +110,17 @@ class GrammarProcess:
     def close(self) -> None:
         """End the child."""
         if self._child is not None:
-            _end(self._child)
+            self._child.end()
             self._child = None
 
     def _start(self) -> None:
         self.close()
-        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-P", str(_WORKER)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+            self._child = JsonChild(_WORKER)
         except OSError as error:
             raise EnvironmentFault(
                 f"no process for the constraint can be started: {error.strerror}. Free memory."
             ) from error
-        weakref.finalize(self, _end, self._child)
         if self._is_over:
             # Interrupted while it started.
             self._child.kill()
@@ -159,35 +144,5 @@ class GrammarProcess:
 
     def _ask(self, line: str, max_seconds: float) -> dict[str, Any] | None:
         """The child's answer to a line; None where it died or was ended, which it then is."""
-        child = self._child
-        assert child is not None, "no child was started"
-        assert child.stdin is not None, "the child's input is a pipe"
-        assert child.stdout is not None, "the child's output is a pipe"
-        timer = threading.Timer(max_seconds, child.kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            child.stdin.write(line.encode() + b"\n")
-            child.stdin.flush()
-            reply = child.stdout.readline()
-        except OSError:
-            reply = b""
-        finally:
-            timer.cancel()
-            timer.join()
-        if not reply.endswith(b"\n"):
-            self.close()
-            return None
-        return json.loads(reply)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:
-                # Unsent bytes for a process that is gone.
-                continue
-    child.wait()
+        assert self._child is not None, "no child was started"
+        return self._child.ask(line, max_seconds)

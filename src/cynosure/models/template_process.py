@@ -7,22 +7,16 @@ never return to the interpreter; a child can be ended at any time, and the syste
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cynosure.core.errors import EnvironmentFault, TemplateError
+from cynosure.core.json_child import JsonChild
 
 _WORKER = Path(__file__).with_name("template_worker.py")
-
-# The child sees no credentials, only what an interpreter needs to start.
-_KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 # Starting an interpreter on a busy machine is not the template's fault.
 _START_SECONDS = 60.0
@@ -79,7 +73,7 @@ class TemplateProcess:
         self._source = source
         self._limits = limits
         self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: JsonChild | None = None
 
     def render(self, fixed: Mapping[str, object], traced: Mapping[str, object]) -> Rendering:
         """The output of the template, with where the strings in `traced` went.
@@ -99,7 +93,7 @@ class TemplateProcess:
         except (TypeError, ValueError) as error:
             raise TemplateError(f"the chat is not made of JSON values: {error}. Send plain JSON.") from error
         with self._lock:
-            if self._child is None or self._child.poll() is not None:
+            if self._child is None or not self._child.is_running:
                 self._end()
                 self._start()
             answer = self._ask(line, self._limits.max_seconds)
@@ -112,21 +106,13 @@ class TemplateProcess:
             self._end()
 
     def _start(self) -> None:
-        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
         try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-P", str(_WORKER)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-            )
+            self._child = JsonChild(_WORKER)
         except OSError as error:
             raise EnvironmentFault(
                 f"no process for the chat template can be started: {error.strerror}. Free memory or process "
                 "slots."
             ) from error
-        weakref.finalize(self, _end, self._child)
         self._ask(json.dumps(asdict(self._limits)), _START_SECONDS)
         try:
             self._ask(json.dumps({"template": self._source}), self._limits.max_seconds)
@@ -138,27 +124,11 @@ class TemplateProcess:
     def _ask(self, line: str, max_seconds: float) -> dict[str, Any]:
         child = self._child
         assert child is not None, "no child was started"
-        assert child.stdin is not None, "the child's input is a pipe"
-        assert child.stdout is not None, "the child's output is a pipe"
-        timed_out = threading.Event()
-        timer = threading.Timer(max_seconds, lambda: (timed_out.set(), child.kill()))
-        timer.daemon = True
-        timer.start()
-        try:
-            child.stdin.write(line.encode() + b"\n")
-            child.stdin.flush()
-            reply = child.stdout.readline()
-        except OSError:
-            reply = b""
-        finally:
-            timer.cancel()
-            timer.join()
-        if timed_out.is_set():
+        answer = child.ask(line, max_seconds)
+        if not child.is_running:
             self._end()
-        if not reply.endswith(b"\n"):
-            self._end()
-            raise TemplateError(_death(timed_out.is_set(), max_seconds, self._limits.max_bytes))
-        answer = json.loads(reply)
+        if answer is None:
+            raise TemplateError(_death(child.has_timed_out, max_seconds, self._limits.max_bytes))
         if "error" in answer:
             reason = answer["error"].rstrip(" .:")
             raise TemplateError(f"the chat template failed: {reason}. Check the messages, or the template.")
@@ -166,7 +136,7 @@ class TemplateProcess:
 
     def _end(self) -> None:
         if self._child is not None:
-            _end(self._child)
+            self._child.end()
             self._child = None
 
 
@@ -174,15 +144,3 @@ def _death(timed_out: bool, max_seconds: float, max_bytes: int) -> str:
     if timed_out:
         return f"the chat template ran over its limit of {max_seconds:g} s. Use another template."
     return f"the process of the chat template died; its limit is {max_bytes} bytes. Use another template."
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:
-                # Unsent bytes for a process that is gone.
-                continue
-    child.wait()
