@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
@@ -26,6 +27,7 @@ from cynosure.attention import (
 )
 from cynosure.attention.masks.parse import parse_mask
 from cynosure.attention.positions import Alibi, NoPosition, Position, T5Bias
+from cynosure.kernels import why_none
 
 # Masks whose cells depend on positions alone, so that keys can be split, moved and cut off.
 CAUSAL_MASKS = (
@@ -39,6 +41,7 @@ CAUSAL_MASKS = (
 )
 OPEN_MASKS = ("Full()", "Window(5)", "Global(2) | Window(4)", "Blocks(4, 1) | Global(3)", "~Causal()")
 BLOCK_LENGTHS = (0, 1, 3, 7, 8, 9, 17, 33)
+NATIVE = pytest.param("native", marks=pytest.mark.skipif(bool(why_none()), reason=why_none()))
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,16 @@ def make_case(
         plan=replace(plan, num_segments=num_segments),
         weights=weights,
     )
+
+
+def fitted(case: Case, backend: str) -> Case:
+    """Round what a backend has no float64 for; it is then held to `tolerance_of` it."""
+    return case.to(torch.float32) if backend == "native" else case
+
+
+def tolerance_of(backend: str, exact: float = 1e-10) -> float:
+    """Return by how much two ways to the same result may differ: rounding of what the backend computes in."""
+    return 2e-5 if backend == "native" else exact
 
 
 def plain_spec(

@@ -30,6 +30,7 @@ from cynosure.attention import (
     explain,
     merge,
 )
+from cynosure.attention.backends import native
 from cynosure.attention.combine import differential_coefficient
 from cynosure.attention.plan import cumulative
 from cynosure.attention.positions import T5Bias
@@ -189,13 +190,14 @@ def test_top_keys_number_the_keys_of_all_sources() -> None:
     assert torch.equal(split.top_keys, whole.top_keys)
 
 
-def test_explain_says_what_runs_and_what_does_not() -> None:
+def test_explain_says_what_runs_and_what_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "why_none", lambda: "no native kernels were compiled")
     case = make_case(plain_spec("Causal() & Window(200)"), [700], [700], num_segments=2).to(torch.float32)
     told = explain(case.spec, case.q, case.sources, case.plan, weights=case.weights)
     text = str(told)
     assert "Causal() & Window(200)" in text
     assert "runs on sdpa" in text
-    assert "not native: no native CPU kernels" in text
+    assert "not native: no native kernels were compiled" in text
     assert "2 runs of segments" in text
     assert 0.3 < told.sources[0].density < 0.6
     capped = replace(case.spec, score=Score(softcap=5.0))

@@ -21,16 +21,17 @@ from cynosure.attention import (
     Watch,
     attend,
 )
+from cynosure.attention.backends import native
 from cynosure.attention.backends.call import AttentionCall
 from cynosure.attention.backends.choice import BACKENDS, choose
 from cynosure.attention.backends.tiled import TiledBackend
 from cynosure.attention.masks import Causal, Full
 from cynosure.attention.positions import Alibi, T5Bias
 from cynosure.core.errors import UnknownOption, UnsupportedByBackend
-from tests.attention.attend_cases import Case, assert_same, cases, make_case, plain_spec
+from tests.attention.attend_cases import NATIVE, Case, assert_same, cases, make_case, plain_spec
 
 SMALL_TILES = TiledBackend(block=4, max_keys=12, max_rows=8, max_scores=1 << 20)
-FAST = ("tiled", "sdpa", "flex")
+FAST = ("tiled", "sdpa", "flex", NATIVE)
 FLOOR = {torch.float32: 5e-6, torch.bfloat16: 1e-2, torch.float16: 2e-3}
 WATCH = Watch(entropy=True, max_logit=True, top_k=2)
 
@@ -145,12 +146,19 @@ def test_a_backend_asked_for_by_name_refuses_with_reasons() -> None:
     case = make_case(AttentionSpec(Heads.of(2, 8), Causal(), score=Score(softcap=5.0)), [4], [4])
     with pytest.raises(UnsupportedByBackend, match="softcap"):
         case.attend("sdpa")
-    with pytest.raises(UnsupportedByBackend, match="native"):
-        case.attend("native")
+    with pytest.raises(UnsupportedByBackend, match="triton"):
+        case.attend("triton")
     with pytest.raises(UnknownOption, match="choose one of"):
         case.attend("fastest")
 
 
+@pytest.fixture
+def no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be compiled."""
+    monkeypatch.setattr(native, "why_none", lambda: "no native kernels were compiled")
+
+
+@pytest.mark.usefixtures("no_kernels")
 def test_auto_takes_the_fused_kernel_where_it_serves_and_says_why_not_elsewhere() -> None:
     case = make_case(plain_spec(), [6], [6]).to(torch.float32)
     assert choice_of(case).name == "sdpa"
@@ -162,6 +170,7 @@ def test_auto_takes_the_fused_kernel_where_it_serves_and_says_why_not_elsewhere(
     )
 
 
+@pytest.mark.usefixtures("no_kernels")
 def test_a_dense_mask_too_large_to_write_is_left_to_the_tiles() -> None:
     spec = AttentionSpec(Heads.of(8, 8, 1), Causal(), Alibi(8))
     case = make_case(spec, [3000], [3000]).to(torch.float32)
@@ -172,7 +181,7 @@ def test_a_dense_mask_too_large_to_write_is_left_to_the_tiles() -> None:
     )
 
 
-@pytest.mark.parametrize("backend", ["tiled", "sdpa", "flex"])
+@pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("term", ["alibi", "t5", "key", "dense"])
 def test_no_bias_is_lost_on_a_whole_causal_prompt(backend: str, term: str) -> None:
     position = {"alibi": Alibi(4), "t5": T5Bias(8, 16, True)}.get(term)

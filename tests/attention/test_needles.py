@@ -54,3 +54,17 @@ def test_a_passkey_in_the_sinks_is_found_at_128k() -> None:
     trial = needles.run(needles.PATTERNS[1], needles.LENGTH, 63, 11.3, {})
     assert trial.is_right
     assert trial.retrieved
+
+
+def test_needles_are_found_in_pages_of_codes() -> None:
+    results = needles.trials(LENGTH, PATTERNS, needles.CODED_PLACES, needles.CODES)
+    assert [trial for trial in results if not trial.is_right] == []
+    assert Counter(trial.must_retrieve for trial in results)[True] >= 4
+
+
+def test_codes_that_are_too_coarse_lose_the_needle(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert needles.run("Causal()", LENGTH, -100, 7.4, {}, needles.CODES).is_right
+    monkeypatch.setattr("cynosure.cache.paged.why_not_native", lambda *given: "torch is to write")
+    monkeypatch.setattr("cynosure.cache.paged.LARGEST_CODE", 3)
+    results = needles.trials(LENGTH, PATTERNS[:1], needles.CODED_PLACES, needles.CODES)
+    assert not all(trial.is_right for trial in results)

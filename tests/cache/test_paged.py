@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cynosure.cache import LayerShape, PagedCache, blocks_for, bytes_per_block
-from cynosure.core.errors import InputTooLong
+from cynosure.cache import LayerShape, PagedCache, blocks_for, bytes_per_block, cache_dtype
+from cynosure.cache.paged import encode
+from cynosure.core.errors import InputTooLong, UnknownOption
 
 SHAPES = [LayerShape(2, 4, 3), LayerShape(1, 6, 0)]
 
@@ -70,11 +71,74 @@ def test_one_page_may_be_written_to_in_different_places(cache: PagedCache) -> No
     assert cache.slots(table([0], [0]), [0, 2], [2, 2]).tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
 def test_the_size_of_a_page_is_what_is_reserved(dtype: torch.dtype) -> None:
     size = bytes_per_block(SHAPES, dtype, 4)
     cache = PagedCache(SHAPES, 7, dtype, block_size=4)
-    reserved = sum(pages.untyped_storage().nbytes() for layer in range(2) for pages in cache.pages(layer))
+    tensors = [(*cache.pages(layer), *(cache.scales(layer) or ())) for layer in range(2)]
+    reserved = sum(pages.untyped_storage().nbytes() for layer in tensors for pages in layer)
     assert reserved == 7 * size
     assert blocks_for(7 * size + size - 1, SHAPES, dtype, 4) == 7
     assert blocks_for(size - 1, SHAPES, dtype, 4) == 0
+
+
+@pytest.mark.parametrize("num_tokens", [0, 1, 3, 4, 5])
+def test_codes_lie_beside_their_scales_and_are_within_half_a_step(num_tokens: int) -> None:
+    cache = PagedCache(SHAPES, 3, torch.int8, block_size=4)
+    places = list(range(11, 11 - num_tokens, -1))
+    slots = torch.tensor(places, dtype=torch.int64)
+    for layer, shape in enumerate(SHAPES):
+        k = torch.randn(num_tokens, shape.num_kv_heads, shape.head_dim) * 3
+        v = torch.randn(num_tokens, shape.num_kv_heads, shape.v_head_dim)
+        cache.write(layer, k, v, slots)
+        scales = cache.scales(layer)
+        assert scales is not None
+        for pages, factors, rows in zip(cache.pages(layer), scales, (k, v), strict=True):
+            assert pages.dtype is torch.int8
+            assert factors.shape == pages.shape[:3]
+            for token, place in enumerate(places):
+                block, offset = divmod(place, 4)
+                step = factors[block, :, offset, None]
+                read = pages[block, :, offset].double() * step
+                assert bool(((read - rows[token]).abs() <= step / 2 * 1.0001).all())
+                assert not rows.shape[-1] or pages[block, :, offset].abs().amax(-1).eq(127).all()
+
+
+def test_a_token_s_codes_are_its_own_and_copies_take_their_scales_along() -> None:
+    cache = PagedCache(SHAPES, 3, torch.int8, block_size=4)
+    k = torch.randn(8, 2, 4) * torch.logspace(-3, 3, 8)[:, None, None]
+    cache.write(0, k, k[..., :3], torch.arange(8))
+    alone, scale = encode(k[5:6])
+    scales = cache.scales(0)
+    assert scales is not None
+    assert torch.equal(cache.pages(0)[0][1, :, 1], alone[0])
+    assert torch.equal(scales[0][1, :, 1], scale[0])
+    cache.copy_block(1, 2)
+    for tensor in (*cache.pages(0), *scales):
+        assert torch.equal(tensor[1], tensor[2])
+
+
+def test_zeros_stay_zeros_and_what_is_no_number_does_not_become_one() -> None:
+    codes, scale = encode(torch.zeros(1, 1, 4))
+    assert (codes.tolist(), scale.tolist()) == ([[[0, 0, 0, 0]]], [[0.0]])
+    for bad in (float("nan"), float("inf"), -float("inf")):
+        codes, scale = encode(torch.tensor([[[1.0, bad, 2.0, 3.0]]]))
+        assert bool((codes * scale[..., None]).isnan().all())
+    tiny, scale = encode(torch.full((1, 1, 4), 1e-44))
+    assert bool((tiny * scale[..., None]).isfinite().all())
+
+
+def test_pages_are_written_in_the_dtype_of_the_cache() -> None:
+    cache = PagedCache(SHAPES, 3, torch.bfloat16, block_size=4)
+    k = torch.randn(1, 2, 4)
+    cache.write(0, k, k[..., :3], torch.tensor([6]))
+    assert cache.scales(0) is None
+    assert torch.equal(cache.pages(0)[0][1, :, 2], k[0].bfloat16())
+
+
+def test_a_cache_s_dtype_by_its_name() -> None:
+    assert cache_dtype("auto", torch.bfloat16) is torch.bfloat16
+    assert cache_dtype("float32", torch.bfloat16) is torch.float32
+    assert cache_dtype("int8", torch.bfloat16) is torch.int8
+    with pytest.raises(UnknownOption, match="'fp8'; choose one of auto, bfloat16, float32, int8"):
+        cache_dtype("fp8", torch.bfloat16)

@@ -5,7 +5,7 @@ from cynosure.attention.backends.call import AttentionWeights
 from cynosure.attention.combine import combine
 from cynosure.attention.explain import explain
 from cynosure.attention.plan import AttentionPlan, KeyPlan, QueryPlan
-from cynosure.attention.sources import DenseSource, PagedSource, Source
+from cynosure.attention.sources import DenseSource, PagedSource, PageScales, Source
 from cynosure.attention.spec import AttentionSpec, Differential, Gate, Heads, LogN, Score, Sink, TopK
 from cynosure.attention.state import AttentionState, merge
 from cynosure.attention.stats import Stats, Watch
@@ -21,6 +21,7 @@ __all__ = [
     "Heads",
     "KeyPlan",
     "LogN",
+    "PageScales",
     "PagedSource",
     "QueryPlan",
     "Score",

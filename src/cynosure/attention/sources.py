@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from cynosure.attention.plan import KeyPlan
@@ -98,20 +98,50 @@ class DenseSource(Source):
 
 
 @dataclass(frozen=True, eq=False)
-class PagedSource(Source):
-    """Pages of a fixed `block_size`; `keys.block_table` says which pages a sequence owns, in order."""
+class PageScales:
+    """What codes in pages are multiplied by, one number a token and K/V head."""
 
-    k_pages: Float[Tensor, "num_blocks h block_size d"]
-    v_pages: Float[Tensor, "num_blocks h block_size dv"]
+    k: Float[Tensor, "num_blocks h block_size"]
+    v: Float[Tensor, "num_blocks h block_size"]
+
+
+@dataclass(frozen=True, eq=False)
+class PagedSource(Source):
+    """Pages of a fixed `block_size`; `keys.block_table` says which pages a sequence owns, in order.
+
+    - `scales`: where pages hold int8 codes; reading multiplies, a tile at a time.
+    - `read_dtype`: what reading gives; `None` is the dtype of the pages.
+    """
+
+    k_pages: Num[Tensor, "num_blocks h block_size d"]
+    v_pages: Num[Tensor, "num_blocks h block_size dv"]
+    scales: PageScales | None = None
+    read_dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
-        """Check that keys and values match."""
+        """Check that keys and values match, and that codes have scales."""
         if self.k_pages.shape[:3] != self.v_pages.shape[:3] or self.k_pages.dtype != self.v_pages.dtype:
             raise AttentionError(
                 "k_pages and v_pages must agree in pages, heads, block_size and dtype; got "
                 f"{tuple(self.k_pages.shape)} {self.k_pages.dtype} and "
                 f"{tuple(self.v_pages.shape)} {self.v_pages.dtype}"
             )
+        if self.has_codes != (self.scales is not None) or not self.dtype.is_floating_point:
+            raise AttentionError(
+                f"pages of {self.k_pages.dtype} are read as {self.dtype} "
+                f"{'without' if self.scales is None else 'with'} scales; pages of codes need scales and a "
+                "floating read_dtype, and no others have scales"
+            )
+        shapes = [] if self.scales is None else [self.scales.k.shape, self.scales.v.shape]
+        if any(shape != self.k_pages.shape[:3] for shape in shapes):
+            raise AttentionError(
+                f"scales must be {tuple(self.k_pages.shape[:3])}; got {[tuple(shape) for shape in shapes]}"
+            )
+
+    @property
+    def has_codes(self) -> bool:
+        """Whether pages hold codes, to be multiplied by `scales`."""
+        return not self.k_pages.is_floating_point()
 
     @property
     def block_size(self) -> int:
@@ -125,8 +155,8 @@ class PagedSource(Source):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Dtype of keys and values."""
-        return self.k_pages.dtype
+        """Dtype of keys and values, as they are read."""
+        return self.read_dtype or self.k_pages.dtype
 
     @property
     def size(self) -> int:
@@ -161,7 +191,12 @@ class PagedSource(Source):
         first = start // self.block_size
         table = keys.block_table[seq, first : -(-stop // self.block_size)]
         part = slice(start - first * self.block_size, stop - first * self.block_size)
-        return _gathered(self.k_pages, table)[:, part], _gathered(self.v_pages, table)[:, part]
+        k, v = _gathered(self.k_pages, table)[:, part], _gathered(self.v_pages, table)[:, part]
+        if self.scales is None:
+            return k.to(self.dtype), v.to(self.dtype)
+        k_scales = _gathered(self.scales.k[..., None], table)[:, part]
+        v_scales = _gathered(self.scales.v[..., None], table)[:, part]
+        return (k * k_scales).to(self.dtype), (v * v_scales).to(self.dtype)
 
 
 def _gathered(pages: Tensor, table: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from cynosure.cache.cache_key import CacheKey
 from cynosure.cache.contiguous import ContiguousCache, LayerShape
 from cynosure.cache.page_pool import PagePool
-from cynosure.cache.paged import BLOCK_SIZE, PagedCache, blocks_for, bytes_per_block
+from cynosure.cache.paged import BLOCK_SIZE, PagedCache, blocks_for, bytes_per_block, cache_dtype
 from cynosure.cache.prefix_tree import Match, MatchEnd, Pin, PrefixStatistics, PrefixTree
 from cynosure.cache.sequence_pages import SequencePages
 
@@ -22,4 +22,5 @@ __all__ = [
     "SequencePages",
     "blocks_for",
     "bytes_per_block",
+    "cache_dtype",
 ]

@@ -5,19 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int8, Num
 from torch import Tensor
 
 from cynosure.cache.contiguous import LayerShape
-from cynosure.core.errors import InputTooLong
+from cynosure.cache.native_write import Pages, why_not_native, write_native
+from cynosure.core.errors import InputTooLong, UnknownOption
 
 BLOCK_SIZE = 32
 
+#: In this dtype a cache keeps codes: each head's key and value of a token has a scale of its own.
+CODES = torch.int8
+SCALES = torch.float32
+LARGEST_CODE = 127
+
+
+def cache_dtype(name: str, computed_in: torch.dtype) -> torch.dtype:
+    """Return what pages are kept in: `auto` is the model's own dtype.
+
+    Raises:
+        UnknownOption: no such name.
+    """
+    dtypes = {"auto": computed_in, "bfloat16": torch.bfloat16, "float32": torch.float32, "int8": CODES}
+    if name not in dtypes:
+        raise UnknownOption(f"a cache can't be kept in {name!r}; choose one of {', '.join(dtypes)}.")
+    return dtypes[name]
+
 
 def bytes_per_block(layers: Sequence[LayerShape], dtype: torch.dtype, block_size: int = BLOCK_SIZE) -> int:
-    """Return what one page takes in all layers together."""
+    """Return what one page takes in all layers together, scales included."""
     numbers = sum(shape.num_kv_heads * (shape.head_dim + shape.v_head_dim) for shape in layers)
-    return numbers * block_size * dtype.itemsize
+    scales = sum(2 * shape.num_kv_heads for shape in layers) if dtype == CODES else 0
+    return (numbers * dtype.itemsize + scales * SCALES.itemsize) * block_size
 
 
 def blocks_for(
@@ -33,6 +52,9 @@ class PagedCache:
     Page `b` holds the same tokens in every layer. Nothing is cleared: a page keeps what was written until it
     is overwritten, and what a sequence's length does not cover must not be read. Layers with a window keep
     all pages too; a ring would take less memory and give the same.
+
+    In int8 a page holds codes, and beside them `[num_blocks, num_kv_heads, block_size]` float32 scales: a key
+    or value is `code * scale`, with its largest channel at 127. A token's codes depend on that token alone.
     """
 
     def __init__(
@@ -47,12 +69,16 @@ class PagedCache:
         assert block_size > 0
         self.num_blocks = num_blocks
         self.block_size = block_size
+        self.dtype = dtype
         self._k = [
             _pages(num_blocks, shape.num_kv_heads, block_size, shape.head_dim, dtype) for shape in layers
         ]
         self._v = [
             _pages(num_blocks, shape.num_kv_heads, block_size, shape.v_head_dim, dtype) for shape in layers
         ]
+        heads = [shape.num_kv_heads for shape in layers] if dtype == CODES else []
+        self._k_scales = [torch.empty(num_blocks, count, block_size, dtype=SCALES) for count in heads]
+        self._v_scales = [torch.empty(num_blocks, count, block_size, dtype=SCALES) for count in heads]
 
     def slots(
         self,
@@ -90,24 +116,47 @@ class PagedCache:
     def write(
         self, layer: int, k: Float[Tensor, "n h d"], v: Float[Tensor, "n h dv"], slots: Int[Tensor, " n"]
     ) -> None:
-        """Put each token's keys and values at its slot."""
+        """Put each token's keys and values at its slot, in the dtype of the cache."""
+        pages = Pages(*self.pages(layer), *(self.scales(layer) or (None, None)))
+        if not why_not_native(k, v, pages):
+            write_native(k, v, slots, pages)
+            return
         blocks, offsets = slots // self.block_size, slots % self.block_size
-        self._k[layer][blocks, :, offsets] = k
-        self._v[layer][blocks, :, offsets] = v
+        if self.dtype == CODES:
+            k, self._k_scales[layer][blocks, :, offsets] = encode(k)
+            v, self._v_scales[layer][blocks, :, offsets] = encode(v)
+        self._k[layer][blocks, :, offsets] = k.to(self.dtype)
+        self._v[layer][blocks, :, offsets] = v.to(self.dtype)
 
     def pages(
         self, layer: int
-    ) -> tuple[Float[Tensor, "num_blocks h block_size d"], Float[Tensor, "num_blocks h block_size dv"]]:
-        """Return all pages of a layer."""
+    ) -> tuple[Num[Tensor, "num_blocks h block_size d"], Num[Tensor, "num_blocks h block_size dv"]]:
+        """Return all pages of a layer: numbers, or codes."""
         return self._k[layer], self._v[layer]
+
+    def scales(
+        self, layer: int
+    ) -> tuple[Float[Tensor, "num_blocks h block_size"], Float[Tensor, "num_blocks h block_size"]] | None:
+        """Return the scales of a layer's codes; `None` where pages hold numbers."""
+        return (self._k_scales[layer], self._v_scales[layer]) if self._k_scales else None
 
     def copy_block(self, source: int, destination: int) -> None:
         """Copy a page in every layer."""
-        for pages in (*self._k, *self._v):
+        for pages in (*self._k, *self._v, *self._k_scales, *self._v_scales):
             pages[destination] = pages[source]
+
+
+def encode(x: Float[Tensor, "n h d"]) -> tuple[Int8[Tensor, "n h d"], Float[Tensor, "n h"]]:
+    """Return codes and scales of keys or values; NaN and infinity give a scale that is neither."""
+    wide = x.float()
+    scale = wide.abs().amax(-1) / LARGEST_CODE if x.shape[-1] else wide.new_zeros(x.shape[:-1])
+    inverse = scale.reciprocal()
+    inverse = inverse.where(inverse.isfinite(), torch.zeros_like(inverse))
+    codes = (wide * inverse[..., None]).round_().clamp_(-LARGEST_CODE, LARGEST_CODE)
+    return codes.nan_to_num_(0.0).to(CODES), scale
 
 
 def _pages(
     num_blocks: int, num_heads: int, block_size: int, width: int, dtype: torch.dtype
-) -> Float[Tensor, "num_blocks h block_size d"]:
+) -> Num[Tensor, "num_blocks h block_size d"]:
     return torch.empty(num_blocks, num_heads, block_size, width, dtype=dtype)

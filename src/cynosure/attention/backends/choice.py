@@ -8,9 +8,10 @@ from functools import lru_cache
 
 from cynosure.attention.backends.call import AttentionCall, Backend
 from cynosure.attention.backends.flex import FlexBackend
+from cynosure.attention.backends.native import NativeBackend
 from cynosure.attention.backends.reference import ReferenceBackend
 from cynosure.attention.backends.sdpa import SdpaBackend
-from cynosure.attention.backends.seats import NativeBackend, TritonBackend
+from cynosure.attention.backends.seats import TritonBackend
 from cynosure.attention.backends.tiled import TiledBackend
 from cynosure.core.errors import UnknownOption, UnsupportedByBackend
 

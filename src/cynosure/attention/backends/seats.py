@@ -6,20 +6,6 @@ from cynosure.attention.backends.call import AttentionCall, Backend
 from cynosure.attention.state import AttentionState
 
 
-class NativeBackend(Backend):
-    """The CPU kernels' seat."""
-
-    name = "native"
-
-    def refusals(self, call: AttentionCall) -> tuple[str, ...]:
-        """Refuse: nothing is compiled in this version."""
-        return ("no native CPU kernels are part of this version",)
-
-    def run(self, call: AttentionCall) -> AttentionState:
-        """Never reached: `refusals` is never empty."""
-        raise AssertionError("a refused backend was run")
-
-
 class TritonBackend(Backend):
     """The GPU kernels' seat."""
 

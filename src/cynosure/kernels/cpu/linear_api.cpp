@@ -1,0 +1,117 @@
+// Run a linear layer: prepare the rows, then share the blocks out. Knows nothing of any instruction set.
+#include <algorithm>
+
+#include "linear_work.h"
+#include "pool.h"
+#include "workspace.h"
+
+namespace cynosure {
+namespace {
+
+// With fewer rows dot products are faster; int4 codes must first be unpacked for tiles.
+constexpr std::int64_t kFirstTiledRows = 3;
+constexpr std::int64_t kFirstTiledRowsOfInt4 = 9;
+constexpr std::int64_t kTasksPerThread = 8;     // enough that nobody waits long for the last one
+constexpr std::int64_t kMaxPanelBytes = 1 << 20;  // of activations that one task walks through: half a cache
+
+std::int64_t up_to(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+struct Job {
+  LinearWork work;
+  const LinearTable* table;
+  char* scratch;  // of each thread
+  std::int64_t scratch_bytes;
+  std::int64_t num_units;
+  std::int64_t units_per_task;
+  std::int64_t rows_per_task;
+  std::int64_t num_pairs;
+};
+
+char* scratch_of(const Job& job, int thread) { return job.scratch + thread * job.scratch_bytes; }
+
+void prepare_task(void* context, int index, int thread) {
+  const Job& job = *static_cast<const Job*>(context);
+  const std::int64_t first = index * job.rows_per_task;
+  const std::int64_t last = std::min(first + job.rows_per_task, job.work.call->num_rows);
+  for (std::int64_t row = first; row < last; ++row) {
+    job.table->prepare(job.work, row, reinterpret_cast<float*>(scratch_of(job, thread)));
+  }
+}
+
+void rows_task(void* context, int index, int) {
+  const Job& job = *static_cast<const Job*>(context);
+  const std::int64_t first = index * job.units_per_task;
+  job.table->rows(job.work, first, std::min(first + job.units_per_task, job.num_units));
+}
+
+// Neighbouring tasks share their rows, which then lie in the shared cache.
+void tiles_task(void* context, int index, int thread) {
+  const Job& job = *static_cast<const Job*>(context);
+  const std::int64_t first = index / job.num_pairs * job.rows_per_task;
+  const std::int64_t last = std::min(first + job.rows_per_task, job.work.call->num_rows);
+  job.table->tiles(job.work, index % job.num_pairs, first, last, scratch_of(job, thread));
+}
+
+void prepare_rows(Job& job) {
+  const std::int64_t num_rows = job.work.call->num_rows;
+  job.rows_per_task = num_rows <= kFirstTiledRows ? num_rows : std::max<std::int64_t>(1, num_rows / (4 * num_threads()));
+  run_tasks(static_cast<int>((num_rows + job.rows_per_task - 1) / job.rows_per_task), prepare_task, &job);
+}
+
+void run_rows(Job& job) {
+  const std::int64_t tasks = kTasksPerThread * num_threads();
+  job.num_units = job.work.linear->num_blocks / (job.work.linear->is_gated ? 2 : 1);
+  job.units_per_task = std::max<std::int64_t>(1, job.num_units / tasks);
+  run_tasks(static_cast<int>((job.num_units + job.units_per_task - 1) / job.units_per_task), rows_task, &job);
+}
+
+void run_tiles(Job& job) {
+  const std::int64_t row_bytes = job.work.x.row_bytes;
+  job.num_pairs = (job.work.linear->num_blocks + 1) / 2;
+  job.rows_per_task = std::max<std::int64_t>(32, kMaxPanelBytes / row_bytes / 32 * 32);
+  const std::int64_t panels = (job.work.call->num_rows + job.rows_per_task - 1) / job.rows_per_task;
+  run_tasks(static_cast<int>(panels * job.num_pairs), tiles_task, &job);
+}
+
+// Lay prepared rows and scratch out in the workspace.
+void lay_out(Job& job, bool is_tiled) {
+  const CynLinear& linear = *job.work.linear;
+  Prepared& x = job.work.x;
+  x.type = linear.type == CYN_INT4 ? (is_tiled ? CYN_BFLOAT16 : CYN_INT8) : linear.type;
+  x.row_bytes = linear.padded_columns * (x.type == CYN_FLOAT32 ? 4 : x.type == CYN_BFLOAT16 ? 2 : 1);
+  x.group = linear.type == CYN_INT4 ? linear.group : linear.padded_columns;
+  x.num_groups = (linear.padded_columns + x.group - 1) / x.group;
+  const std::int64_t rows = up_to(job.work.call->num_rows, kBlockRows);
+  const std::int64_t values = rows * x.row_bytes, scales = up_to(rows * x.num_groups * 4, 64);
+  const std::int64_t tile_rows = std::min(rows, std::max<std::int64_t>(32, kMaxPanelBytes / x.row_bytes));
+  job.scratch_bytes = up_to(linear.padded_columns * 4, 4096);
+  if (is_tiled) job.scratch_bytes = std::max(job.scratch_bytes, job.table->tile_scratch(job.work, tile_rows));
+  const std::int64_t all = values + 2 * scales + num_threads() * job.scratch_bytes;
+  x.values = workspace(static_cast<std::size_t>(all));
+  x.scales = reinterpret_cast<float*>(x.values + values);
+  x.sums = reinterpret_cast<std::int32_t*>(x.values + values + scales);
+  job.scratch = x.values + values + 2 * scales;
+}
+
+}  // namespace
+}  // namespace cynosure
+
+// Whether the variant in use computes products of this type of weights by tiles.
+CYN_API int cyn_has_tiles(std::int64_t type) {
+  return type != CYN_FLOAT32 && CYN_SELECT(linear_table).tiles != nullptr;
+}
+
+CYN_API void cyn_linear(const CynLinear* linear, const CynLinearCall* call) {
+  using namespace cynosure;
+  if (call->num_rows == 0) return;
+  Job job{};
+  job.table = &CYN_SELECT(linear_table);
+  job.work.linear = linear;
+  job.work.call = call;
+  const std::int64_t first = linear->type == CYN_INT4 ? kFirstTiledRowsOfInt4 : kFirstTiledRows;
+  const bool wants_tiles = call->way == CYN_TILES || (call->way == CYN_AUTO && call->num_rows >= first);
+  const bool is_tiled = wants_tiles && cyn_has_tiles(linear->type);
+  lay_out(job, is_tiled);
+  prepare_rows(job);
+  is_tiled ? run_tiles(job) : run_rows(job);
+}

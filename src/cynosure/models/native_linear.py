@@ -1,0 +1,201 @@
+"""Run linear layers on the native kernels, with what stands around them. Knows nothing of graphs.
+
+A call computes `activation(norm(x) @ weight.T + bias) + residual`. Weights are packed once, from `nn.Linear`
+in float32 or bfloat16 or from the codes of `QuantLinear`; what was packed from is not needed any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cynosure.kernels.linear import (
+    Activation,
+    CLinearCall,
+    LinearShape,
+    PackedLinear,
+    RowNorm,
+    Rows,
+    Type,
+    Way,
+)
+from cynosure.kernels.memory import Arena
+from cynosure.models.norm import Norm, NormKind
+from cynosure.models.quantize import QuantLinear
+
+Packable: TypeAlias = nn.Linear | QuantLinear
+
+FLOAT_TYPES = {torch.float32: Type.FLOAT32, torch.bfloat16: Type.BFLOAT16}
+KERNEL_ACTIVATIONS = {
+    "gelu": Activation.GELU,
+    "gelu_new": Activation.GELU_TANH,
+    "gelu_pytorch_tanh": Activation.GELU_TANH,
+    "relu": Activation.RELU,
+    "silu": Activation.SILU,
+}
+_NORMS = {
+    NormKind.RMS: RowNorm.RMS,
+    NormKind.RMS_OFFSET: RowNorm.RMS,
+    NormKind.LAYER: RowNorm.LAYER,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Prologue:
+    """A norm in the words of the kernels; holds its weights in float32."""
+
+    kind: RowNorm
+    eps: float
+    weight: Float[Tensor, " width"]
+    bias: Float[Tensor, " width"] | None
+
+    @classmethod
+    def of(cls, norm: Norm) -> Prologue:
+        """Read a norm's weights."""
+        offset = 1.0 if norm.spec.kind is NormKind.RMS_OFFSET else 0.0
+        bias = None if norm.bias is None else norm.bias.detach().float()
+        return cls(_NORMS[norm.spec.kind], norm.spec.eps, norm.weight.detach().float() + offset, bias)
+
+
+def refusal(linear: nn.Module) -> str:
+    """Say why the kernels cannot take a layer; empty where they can."""
+    if isinstance(linear, QuantLinear):
+        return ""
+    if not isinstance(linear, nn.Linear):
+        return f"{type(linear).__name__} is not a linear layer"
+    dtype = linear.weight.dtype
+    return "" if dtype in FLOAT_TYPES else f"its weights are {dtype}; the kernels take float32 and bfloat16"
+
+
+def refusal_of_parts(parts: Sequence[nn.Module]) -> str:
+    """Say why layers that read the same input cannot be packed into one; empty where they can."""
+    reasons = [reason for part in parts if (reason := refusal(part))]
+    if reasons:
+        return reasons[0]
+    kinds = {_type_of(part) for part in parts if isinstance(part, nn.Linear | QuantLinear)}
+    return "" if len(kinds) == 1 else "its parts are kept in different formats"
+
+
+def _type_of(linear: Packable) -> tuple[Type, int]:
+    """Return how a layer's weights are packed, and the columns that share a scale."""
+    if isinstance(linear, nn.Linear):
+        return FLOAT_TYPES[linear.weight.dtype], 0
+    return (Type.INT8, 0) if linear.form.bits == 8 else (Type.INT4, linear.form.group_size or 0)
+
+
+@final
+class NativeLinear(nn.Module):
+    """One or more layers of the same input, packed into one matrix."""
+
+    def __init__(
+        self,
+        parts: Sequence[Packable],
+        *,
+        arena: Arena | None = None,
+        norm: Norm | None = None,
+        activation: str | None = None,
+        is_gated: bool = False,
+    ) -> None:
+        """Pack `parts`, whose outputs stand side by side, or are gate and up where `is_gated`."""
+        super().__init__()
+        kind, group = _type_of(parts[0])
+        num_rows = sum(part.out_features for part in parts)
+        has_bias = any(part.bias is not None for part in parts)
+        self.in_features = parts[0].in_features
+        shape = LinearShape(kind, num_rows, self.in_features, group, is_gated, has_bias)
+        self.out_features = shape.num_outputs
+        self.packed = PackedLinear(shape, arena)
+        first_row = 0
+        for index, part in enumerate(parts):
+            _put(self.packed, part, first_row, is_up=is_gated and index == 1)
+            first_row += 0 if is_gated else part.out_features
+        self._prologue = None if norm is None else Prologue.of(norm)
+        self._template = _template(self._prologue, activation)
+        self.way = Way.AUTO
+
+    def forward(
+        self, x: Float[Tensor, "*lead width"], residual: Float[Tensor, "*lead out"] | None = None
+    ) -> Float[Tensor, "*lead out"]:
+        """Return the outputs in the dtype of `x`, added to `residual` where there is one."""
+        rows = x.reshape(-1, self.in_features)
+        if rows.stride(-1) != 1:
+            rows = rows.contiguous()
+        out = torch.empty(*x.shape[:-1], self.out_features, dtype=x.dtype)
+        kind = FLOAT_TYPES[x.dtype]
+        call = CLinearCall.from_buffer_copy(self._template)
+        call.num_rows = rows.shape[0]
+        call.way = self.way
+        call.x, call.x_type, call.x_stride = rows.data_ptr(), kind, rows.stride(0)
+        call.out, call.out_type, call.out_stride = out.data_ptr(), kind, self.out_features
+        if residual is not None:
+            assert residual.dtype == x.dtype
+            residual = residual.contiguous()
+            call.residual, call.residual_stride = residual.data_ptr(), self.out_features
+        self.packed.run(call)
+        return out
+
+    def extra_repr(self) -> str:
+        """Return what `print` shows."""
+        return f"{self.in_features}, {self.out_features}, {self.packed.shape.type.name.lower()}"
+
+
+@final
+class NativeEmbedding(nn.Module):
+    """A table of embeddings that shares the head's packed matrix."""
+
+    def __init__(self, head: NativeLinear, dtype: torch.dtype) -> None:
+        """Read from `head`; vectors are given in `dtype`."""
+        super().__init__()
+        self.dtype = dtype
+        self._packed = head.packed
+
+    def forward(self, token_ids: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
+        """Return each token's vector.
+
+        Raises:
+            IndexError: a token is not in the table, as from `nn.Embedding`.
+        """
+        shape = self._packed.shape
+        ids = token_ids.to(torch.int64).contiguous()
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < shape.num_rows:
+            raise IndexError(f"token ids reach {int(ids.max())}; the table has {shape.num_rows} rows")
+        out = torch.empty(ids.shape[0], shape.num_columns)
+        self._packed.look_up(ids.data_ptr(), ids.shape[0], out.data_ptr())
+        return out.to(self.dtype)
+
+
+def _template(norm: Prologue | None, activation: str | None) -> CLinearCall:
+    """Return the fields of a call that do not change."""
+    call = CLinearCall()
+    if norm is not None:
+        call.norm, call.norm_eps = norm.kind, norm.eps
+        call.norm_weight = norm.weight.data_ptr()
+        call.norm_bias = None if norm.bias is None else norm.bias.data_ptr()
+    if activation is not None:
+        call.activation = KERNEL_ACTIVATIONS[activation]
+    return call
+
+
+def _put(packed: PackedLinear, part: Packable, first_row: int, *, is_up: bool) -> None:
+    """Copy one layer into its rows; the tensors that are read live until the copy is done."""
+    bias = None if part.bias is None else part.bias.detach().float().contiguous()
+    scale = None
+    if isinstance(part, QuantLinear):
+        values, scale = part.codes.contiguous(), part.scale.contiguous()
+        kind = packed.shape.type
+    else:
+        values = part.weight.detach().contiguous()
+        kind = FLOAT_TYPES[values.dtype]
+    rows = Rows(
+        kind,
+        values.data_ptr(),
+        part.out_features,
+        0 if scale is None else scale.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+    )
+    packed.put(rows, first_row, is_up=is_up)
