@@ -28,15 +28,19 @@ class Line:
 
 
 class PagedRunner:
-    """A decoder, pages that hold NaN until they are written, and the books about them."""
+    """A decoder, pages that hold NaN until they are written, and the books about them.
 
-    def __init__(self, graph: Decoder) -> None:
+    Pages of codes (`dtype` int8) have scales that are NaN until then.
+    """
+
+    def __init__(self, graph: Decoder, dtype: str = "auto") -> None:
         """Shuffle the pages, so that a sequence's are neither in order nor side by side."""
         self.graph = graph
-        self.cache = graph.new_paged_cache(NUM_BLOCKS, BLOCK_SIZE)
+        self.dtype = dtype
+        self.cache = graph.new_paged_cache(NUM_BLOCKS, BLOCK_SIZE, dtype)
         self.tree = PrefixTree(PagePool(NUM_BLOCKS), BLOCK_SIZE)
         for layer in range(len(graph.cache_shapes)):
-            for pages in self.cache.pages(layer):
+            for pages in self.cache.scales(layer) or self.cache.pages(layer):
                 pages.fill_(float("nan"))
         taken = self.tree.pool.allocate(NUM_BLOCKS)
         assert taken is not None
@@ -73,6 +77,13 @@ class PagedRunner:
         assert first == len(tokens)
         return torch.cat(parts)
 
+    def alone(self, tokens: Sequence[int]) -> Logits:
+        """Logits in two chunks through rows of its own; where pages hold codes, through fresh pages."""
+        if self.dtype == "auto":
+            return alone(self.graph, tokens)
+        fresh, first = PagedRunner(self.graph, self.dtype), len(tokens) // 2
+        return fresh.in_chunks(fresh.line(), tokens, (first, len(tokens) - first))
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -83,13 +94,12 @@ class Scene:
     expected: list[Float[Tensor, "n vocab"]]
 
     def anew(self) -> Scene:
-        return replace(self, runner=PagedRunner(self.runner.graph))
+        return replace(self, runner=PagedRunner(self.runner.graph, self.runner.dtype))
 
     @classmethod
-    def of(cls, pair: Pair) -> Scene:
-        return cls(
-            PagedRunner(pair.graph), pair.prompts, [alone(pair.graph, prompt) for prompt in pair.prompts]
-        )
+    def of(cls, pair: Pair, dtype: str = "auto") -> Scene:
+        runner = PagedRunner(pair.graph, dtype)
+        return cls(runner, pair.prompts, [runner.alone(prompt) for prompt in pair.prompts])
 
 
 def difference(ours: Logits, theirs: Logits) -> float:
@@ -162,7 +172,7 @@ def prefix_hit(scene: Scene) -> float:
     assert twin.pages.blocks == first.pages.blocks
     assert other.pages.blocks == first.pages.blocks[:3]
     logits = run.step((first, long[40:]), (twin, long[40:]), (other, branch[24:]))
-    theirs = [scene.expected[0][40:], scene.expected[0][40:], alone(run.graph, branch)[24:]]
+    theirs = [scene.expected[0][40:], scene.expected[0][40:], run.alone(branch)[24:]]
     worst = max(map(difference, logits, theirs))
     for line in (first, twin, other):
         line.pages.release()
@@ -181,7 +191,7 @@ def rolled_back(scene: Scene) -> float:
     writer.pages.crop(13)
     del writer.tokens[13:]
     branch = [*long[:13], *short]
-    worst = difference(run.step((writer, short))[0], alone(run.graph, branch)[13:])
+    worst = difference(run.step((writer, short))[0], run.alone(branch)[13:])
     worst = max(worst, difference(run.step((reader, long[30:]))[0], scene.expected[0][30:]))
     again = run.line(long, KEY)
     assert len(again.tokens) == 40
@@ -197,7 +207,7 @@ def forked(scene: Scene) -> float:
     assert second.pages.blocks == first.pages.blocks
     logits = run.step((second, short), (first, middle[:9]))
     assert second.pages.blocks[:2] == first.pages.blocks[:2]
-    theirs = [alone(run.graph, [*long[:21], *more])[21:] for more in (short, middle[:9])]
+    theirs = [run.alone([*long[:21], *more])[21:] for more in (short, middle[:9])]
     return max(map(difference, logits, theirs))
 
 

@@ -70,7 +70,7 @@ def test_a_span_that_the_template_opens_is_reasoning(tokenizer: Tokenizer) -> No
 def test_calls_in_reasoning_are_none(tokenizer: Tokenizer) -> None:
     format = made(CHATML, tokenizer)
     call = '<tool_call>{"name": "look", "arguments": {}}</tool_call>'
-    reader = format.reader(format.prompt(SAID, [LOOK]), [LOOK])
+    reader = format.reader(format.prompt(SAID, [LOOK]), [LOOK.name])
     parts = [*reader.push(f"<think>{call}</think>{call}"), *reader.finish()]
     assert parts[0] == Thought(call)
     assert [part.name for part in parts[1:] if isinstance(part, ToolCall)] == ["look"]

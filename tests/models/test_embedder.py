@@ -22,7 +22,8 @@ from cynosure.core.errors import (
     UnsupportedArchitecture,
 )
 from cynosure.models.embedder import Embedder, load_embedder
-from cynosure.models.minilm import PACKAGE, load_minilm, minilm_folder
+from cynosure.models.minilm import load_minilm
+from cynosure.models.minilm_package import PACKAGE, minilm_folder
 from cynosure.models.token_passes import passes
 from evals.embedder_check import cosines, independent, sentences
 from tests.models.tiny_embedders import NORMALIZE, Module, dense, pooling, write_encoder, write_folder

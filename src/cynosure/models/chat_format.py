@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cynosure.core.errors import UnknownOption
 from cynosure.models import reasoning
+from cynosure.models.answer_grammar import Thinking
 from cynosure.models.chat_answer import AnswerReader
 from cynosure.models.chat_prompt import ChatPrompt, Message, build_chat_prompt
 from cynosure.models.reasoning import ReasoningSplit
 from cynosure.models.template import ChatTemplate
 from cynosure.models.tokenizer import Tokenizer
 from cynosure.models.tool_calls import MARKERS, ToolCallReader, ToolFormat
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A function that is offered; `schema` is what templates read."""
-
-    name: str
-    schema: Mapping[str, object]
+from cynosure.models.tool_offer import Tool as Tool
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +26,14 @@ class ChatFormat:
         tokenizer: What encodes it.
         tool_format: How the model calls functions; None where it does not, or nobody here knows how.
         has_reasoning: Whether the model thinks between tags before it answers.
+        build: What makes a prompt of messages; who must see every text first puts itself there.
     """
 
     template: ChatTemplate
     tokenizer: Tokenizer
     tool_format: ToolFormat | None
     has_reasoning: bool
+    build: Callable[..., ChatPrompt] = build_chat_prompt
 
     @classmethod
     def of(
@@ -93,7 +89,7 @@ class ChatFormat:
         for name in variables or {}:
             if not self.template.reads(name):
                 raise UnknownOption(f"this model's chat template reads no {name[:100]!r}. Leave it out.")
-        return build_chat_prompt(
+        return self.build(
             self.template,
             self.tokenizer,
             messages,
@@ -102,11 +98,27 @@ class ChatFormat:
             variables=variables,
         )
 
-    def reader(self, prompt: ChatPrompt, tools: Sequence[Tool] = ()) -> AnswerReader:
-        """What reads the answer to a prompt."""
-        # Only the template opens a span; a caller who ends with the tag has written a text.
-        is_open = prompt.text.rstrip().endswith(reasoning.OPEN) and prompt.token_segments[-1] == 0
+    def is_thinking_after(self, prompt: ChatPrompt) -> bool:
+        """Whether a prompt has opened a span of reasoning."""
+        # Only the template opens one; a caller who ends with the tag has written a text.
+        return (
+            self.has_reasoning
+            and prompt.text.rstrip().endswith(reasoning.OPEN)
+            and prompt.token_segments[-1] == 0
+        )
+
+    def thinking_after(self, prompt: ChatPrompt) -> Thinking:
+        """Whether the answer to a prompt begins with reasoning."""
+        if self.is_thinking_after(prompt):
+            return Thinking.OPEN
+        # A template that closes a span has switched reasoning off.
+        is_over = prompt.text.rstrip().endswith(reasoning.CLOSE) and prompt.token_segments[-1] == 0
+        return Thinking.POSSIBLE if self.has_reasoning and not is_over else Thinking.NONE
+
+    def reader(self, prompt: ChatPrompt, names: Collection[str] = ()) -> AnswerReader:
+        """What reads the answer to a prompt, in which the functions of these names may be called."""
         calls = None
-        if tools and self.tool_format is not None:
-            calls = ToolCallReader(self.tool_format, [tool.name for tool in tools])
-        return AnswerReader(ReasoningSplit(is_open) if self.has_reasoning else None, calls)
+        if names and self.tool_format is not None:
+            calls = ToolCallReader(self.tool_format, names)
+        split = ReasoningSplit(self.is_thinking_after(prompt)) if self.has_reasoning else None
+        return AnswerReader(split, calls)

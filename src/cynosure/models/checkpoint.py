@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+import numpy as np
 import safetensors
 import torch
 from torch import Tensor, nn
@@ -66,12 +67,14 @@ class MissingTensor(CheckpointCorrupt, KeyError):
 class Weights(Mapping[str, Tensor]):
     """The tensors of a checkpoint by name: memory-mapped, read when asked for, never written back.
 
-    As a mapping it gives each tensor as it is stored, a view of the map.
+    As a mapping it gives each tensor as it is stored: a view of the map, or where it `is_mapped` not, a copy
+    whose memory goes with it.
     """
 
-    def __init__(self, entries: Mapping[str, TensorEntry]) -> None:
+    def __init__(self, entries: Mapping[str, TensorEntry], *, is_mapped: bool = True) -> None:
         """Serve `entries`; a file is mapped when its first tensor is asked for."""
         self._entries = dict(entries)
+        self._is_mapped = is_mapped
         self._files: dict[Path, safetensors.safe_open] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -103,15 +106,12 @@ class Weights(Mapping[str, Tensor]):
             CheckpointCorrupt: The file changed since it was opened.
         """
         entry = self._entry(name)
-        self.dtype(name)
+        stored = self.dtype(name)
         try:
             # Reading a map behind the end of its file would end the process.
             if entry.file.stat().st_size < entry.end:
                 raise OSError("it has become shorter")
-            file = self._files.get(entry.file)
-            if file is None:
-                file = self._files[entry.file] = safetensors.safe_open(entry.file, framework="pt")
-            tensor = file.get_tensor(name)
+            tensor = self._mapped(name, entry) if self._is_mapped else _copied(entry, stored)
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointCorrupt(
                 f"{entry.file} gave no tensor {name}: {error}. Fetch it again."
@@ -159,6 +159,12 @@ class Weights(Mapping[str, Tensor]):
         """How many tensors there are."""
         return len(self._entries)
 
+    def _mapped(self, name: str, entry: TensorEntry) -> Tensor:
+        file = self._files.get(entry.file)
+        if file is None:
+            file = self._files[entry.file] = safetensors.safe_open(entry.file, framework="pt")
+        return file.get_tensor(name)
+
     def _entry(self, name: str) -> TensorEntry:
         if name not in self._entries:
             close = difflib.get_close_matches(name, self._entries, n=1)
@@ -169,15 +175,27 @@ class Weights(Mapping[str, Tensor]):
         return self._entries[name]
 
 
-def open_weights(folder: Path) -> Weights:
+def _copied(entry: TensorEntry, dtype: torch.dtype) -> Tensor:
+    data = np.fromfile(entry.file, np.uint8, entry.end - entry.begin, offset=entry.begin)
+    if data.nbytes != entry.end - entry.begin:
+        raise OSError("it has become shorter")
+    return torch.from_numpy(data).view(dtype).reshape(entry.shape)
+
+
+def open_weights(folder: Path, *, is_mapped: bool = True) -> Weights:
     """The weights in `folder`: headers checked, nothing read yet.
+
+    Args:
+        folder: A checkpoint's.
+        is_mapped: Whether tensors are views of the files, which stay in memory once they were looked at, or
+            copies.
 
     Raises:
         CheckpointNotFound: No weights, or a shard is missing.
         CheckpointCorrupt: A truncated file, or a header or index that lies.
         CheckpointUnsafe: Pickled weights only.
     """
-    return Weights(find_tensors(folder))
+    return Weights(find_tensors(folder), is_mapped=is_mapped)
 
 
 def choose_dtype(name: str, config: Mapping[str, JsonValue], weights: Weights) -> torch.dtype:
@@ -229,9 +247,9 @@ def fill(
     for names, target in groups:
         given = [name for name in names if name in tensors]
         wanted = target.dtype if not isinstance(target, nn.Parameter) else dtype
-        tensor = _checked(given[0], tensors[given[0]], target, wanted)
+        tensor = checked(given[0], tensors[given[0]], target, wanted)
         for other in given[1:]:
-            if not torch.equal(tensor, _checked(other, tensors[other], target, wanted)):
+            if not torch.equal(tensor, checked(other, tensors[other], target, wanted)):
                 raise CheckpointCorrupt(
                     f"tensors {given[0]} and {other} differ, but the config ties them. Set "
                     "tie_word_embeddings to false if both were trained."
@@ -278,18 +296,25 @@ def _listing(names: Collection[str]) -> str:
     return f"{len(names)} tensors ({shown}{', ...' if len(names) > 8 else ''})"
 
 
-def _checked(name: str, source: TensorSource, target: Tensor, dtype: torch.dtype | None) -> Tensor:
+def checked(name: str, source: TensorSource, target: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """One tensor in `dtype` (None: as stored), after looking at its shape and at every number.
+
+    Raises:
+        CheckpointCorrupt: It is mis-shaped or not finite, or does not fit in `dtype`.
+        UnsupportedConfig: It holds quantised codes.
+    """
     stored = source if isinstance(source, Tensor) else source()
     if stored.shape != target.shape:
         raise CheckpointCorrupt(
             f"tensor {name} has shape {tuple(stored.shape)}; the config asks for {tuple(target.shape)}. "
             "config.json and weights are not of one checkpoint: fetch both again."
         )
-    if stored.is_floating_point() != target.is_floating_point():
+    is_number = stored.is_floating_point() and target.is_floating_point()
+    if not is_number and stored.dtype != target.dtype:
         raise CheckpointCorrupt(
             f"tensor {name} is stored as {stored.dtype}; {target.dtype} is needed. Fetch it again."
         )
-    if not stored.is_floating_point():
+    if not is_number:
         return stored
     if stored.dtype.itemsize == 1:
         raise UnsupportedConfig(

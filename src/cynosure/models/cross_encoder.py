@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
+from torch import Tensor
 
 from cynosure.core.errors import EmptyInput, UnsupportedArchitecture
 from cynosure.models.batch import Batch
@@ -23,14 +24,17 @@ from cynosure.models.tokenizer import Encoding, Tokenizer
 class CrossEncoder:
     """A sequence classifier over pairs; with one output, a reranker."""
 
-    def __init__(self, model_id: str, graph: Encoder, head: HeadSpec, tokenizer: Tokenizer) -> None:
-        """Wrap what `load_cross_encoder` read."""
+    def __init__(
+        self, model_id: str, graph: Encoder, head: HeadSpec, tokenizer: Tokenizer, backend: str = "auto"
+    ) -> None:
+        """Wrap what `load_cross_encoder` read; `backend` is attention's, by name."""
         limits = (tokenizer.max_length, graph.spec.max_model_len)
         self.model_id = model_id
         self.labels = head.labels
         self.max_tokens = min(limit for limit in limits if limit is not None)
         self.tokenizer = tokenizer
-        self._graph = graph
+        self.graph = graph
+        self.backend = backend
         self._head = head
 
     def score(
@@ -57,33 +61,68 @@ class CrossEncoder:
                 progress(done, len(pairs))
         return found
 
+    def encode(self, text: tuple[str, ...]) -> Encoding:
+        """Read one text, or two together, for `run`.
+
+        Raises:
+            EmptyInput: A text is nothing but white space.
+            InputTooLong: They have more than `max_tokens` tokens.
+        """
+        if len(text) == 1:
+            _check_some(text[0])
+            return self.tokenizer.encode(text[0], max_length=self.max_tokens)
+        first, second = text
+        return self._encode(first, second, truncate=False)
+
+    @torch.inference_mode()
+    def run(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "n labels"]:
+        """Return the logits of what was read, in one pass; how many fit is the caller's concern."""
+        return self._logits(encodings).numpy()
+
     def _encode(self, first: str, second: str, truncate: bool) -> Encoding:
-        if not first.strip() or not second.strip():
-            raise EmptyInput("a text of a pair is nothing but white space. Leave the pair out.")
+        _check_some(first, second)
         return self.tokenizer.encode_pair(first, second, max_length=self.max_tokens, truncate=truncate)
 
     @torch.inference_mode()
-    def _scores(self, encodings: Sequence[Encoding]) -> Float[np.ndarray, "n labels"]:
+    def _scores(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "n labels"]:
+        return scores(self._head, self._logits(encodings)).numpy()
+
+    def _logits(self, encodings: Sequence[Encoding]) -> Float32[Tensor, "n labels"]:
         ids, types = [one.ids for one in encodings], [one.type_ids for one in encodings]
         # A model without type embeddings tells the texts apart by the separator alone.
-        has_types = self._graph.spec.embeddings.num_types > 1
+        has_types = self.graph.spec.embeddings.num_types > 1
         batch = Batch.pack(ids, type_ids=types if has_types else None)
-        return scores(self._head, self._graph.logits(self._graph(batch).hidden, batch)).numpy()
+        return self.graph.logits(self.graph(batch, backend=self.backend).hidden, batch).float()
 
 
-def load_cross_encoder(folder: Path, *, name: str | None = None, dtype: str = "float32") -> CrossEncoder:
-    """Load a sequence classifier that reads pairs.
+def _check_some(*texts: str) -> None:
+    if not all(text.strip() for text in texts):
+        raise EmptyInput("a text to score is nothing but white space. Leave it, or its pair, out.")
+
+
+def load_cross_encoder(
+    folder: Path,
+    *,
+    name: str | None = None,
+    dtype: str = "float32",
+    backend: str = "auto",
+    quantize: str | None = None,
+) -> CrossEncoder:
+    """Load a sequence classifier that reads texts or pairs of them; arguments are those of `load`.
 
     Raises:
         UnsupportedArchitecture: The checkpoint is no sequence classifier.
         CheckpointError: The folder can't be served; see the subclasses.
     """
-    model = load(folder, dtype=dtype)
+    model = load(folder, dtype=dtype, backend=backend, quantize=quantize)
     head = model.graph.spec.head if isinstance(model.graph, Encoder) else None
     if head is None or head.kind is not HeadKind.SEQUENCE or not isinstance(model.graph, Encoder):
         raise UnsupportedArchitecture(
             f"{folder} holds a {model.architecture}; pairs are scored by a "
             "...ForSequenceClassification. Choose one."
         )
-    named = model_id(name or folder.name, folder, digests_of(folder), model.dtype)
-    return CrossEncoder(named, model.graph, head, Tokenizer.from_folder(folder))
+    dtype_name = str(model.dtype).removeprefix("torch.")
+    named = model_id(name or folder.name, folder, digests_of(folder), dtype_name)
+    if quantize is not None:
+        named = f"{named}-{quantize}"
+    return CrossEncoder(named, model.graph, head, Tokenizer.from_folder(folder), backend)

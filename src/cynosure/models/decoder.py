@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cynosure.attention import AttentionState, Watch
-from cynosure.cache import BLOCK_SIZE, ContiguousCache, PagedCache
+from cynosure.cache import BLOCK_SIZE, ContiguousCache, PagedCache, cache_dtype
 from cynosure.core.errors import InputTooLong
 from cynosure.models.batch import Batch
 from cynosure.models.decoder_spec import AttentionBlockSpec, DecoderSpec, FeedForwardSpec, LayerSpec
-from cynosure.models.embedding import embedding
+from cynosure.models.embedding import dtype_of, embedding
 from cynosure.models.forward_pass import AttentionBlock, ForwardPass, KeyValueCache
 from cynosure.models.mla_attention import MlaAttention, MlaSpec
 from cynosure.models.mlp import Mlp
@@ -85,15 +85,21 @@ class Decoder(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
-        return self.embed.weight.dtype
+        return dtype_of(self.embed)
 
     def new_cache(self, num_seqs: int, max_len: int) -> ContiguousCache:
         """Return an empty cache for `num_seqs` sequences of at most `max_len` tokens."""
         return ContiguousCache(self.cache_shapes, num_seqs, max_len, self.dtype)
 
-    def new_paged_cache(self, num_blocks: int, block_size: int = BLOCK_SIZE) -> PagedCache:
-        """Return pages for any number of sequences, none of them filled."""
-        return PagedCache(self.cache_shapes, num_blocks, self.dtype, block_size)
+    def new_paged_cache(
+        self, num_blocks: int, block_size: int = BLOCK_SIZE, dtype: str = "auto"
+    ) -> PagedCache:
+        """Return pages for any number of sequences, none of them filled; in int8 they hold codes.
+
+        Raises:
+            UnknownOption: no pages are kept in `dtype`.
+        """
+        return PagedCache(self.cache_shapes, num_blocks, cache_dtype(dtype, self.dtype), block_size)
 
     def forward(
         self,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from cynosure.attention import Watch
@@ -54,14 +54,22 @@ class Embedder:
     takes the cosine. `model_id` is `name@fingerprint:dtype`: it changes with everything that shapes a vector.
     """
 
-    def __init__(self, model_id: str, sentence: SentenceSpec, graph: Encoder, tokenizer: Tokenizer) -> None:
-        """Wrap what `load_embedder` read."""
+    def __init__(
+        self,
+        model_id: str,
+        sentence: SentenceSpec,
+        graph: Encoder,
+        tokenizer: Tokenizer,
+        backend: str = "auto",
+    ) -> None:
+        """Wrap what `load_embedder` read; `backend` is attention's, by name."""
         self.model_id = model_id
         limits = (sentence.max_tokens, tokenizer.max_length, graph.spec.max_model_len)
         self.max_tokens = min(limit for limit in limits if limit is not None)
         self.tokenizer = tokenizer
+        self.backend = backend
         self._sentence = sentence
-        self._graph = graph
+        self.graph = graph
         self._dense = [_load_dense(spec) for spec in sentence.dense]
         pooled = len(sentence.poolings) * graph.spec.hidden_size
         self.dim = sentence.dense[-1].out_features if sentence.dense else pooled
@@ -70,6 +78,11 @@ class Embedder:
     def name(self) -> str:
         """What the model is called, without the fingerprint."""
         return self.model_id.partition("@")[0]
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """What holds its weights: the graph, and projections behind it."""
+        return (self.graph, *self._dense)
 
     def count_tokens(self, text: str) -> int:
         """How many tokens the model reads, added ones included."""
@@ -102,8 +115,7 @@ class Embedder:
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
         done = 0
         for places in passes([len(encoding) for encoding in encodings]):
-            batch = _batch([encodings[place] for place in places])
-            vectors[places] = self._vectors(batch).numpy()
+            vectors[places] = self.run([encodings[place] for place in places])
             done += len(places)
             if progress is not None:
                 progress(done, len(texts))
@@ -113,6 +125,19 @@ class Embedder:
             tuple(encoding.num_dropped for encoding in encodings),
         )
 
+    def encode(self, text: str) -> Encoding:
+        """Read one text, for `run`.
+
+        Raises:
+            EmptyInput: The text has no character but white space.
+            InputTooLong: The text has more than `max_tokens` tokens.
+        """
+        return self._encode(text, truncate=False)
+
+    def run(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "n dim"]:
+        """Return the vectors of texts that were read, in one pass; how many fit is the caller's concern."""
+        return self._vectors(_batch(encodings)).numpy()
+
     def attended(self, text: str) -> AttendedTokens:
         """Return which of the text's tokens the last layer attended to.
 
@@ -121,10 +146,11 @@ class Embedder:
             InputTooLong: The text has more than `max_tokens` tokens.
         """
         encoding = self._encode(text, truncate=False)
-        last = len(self._graph.layers) - 1
+        last = len(self.graph.layers) - 1
         batch = _batch([encoding], segments=[range(len(encoding))])
         with torch.inference_mode():
-            state = self._graph(batch, watch=Watch(mass=True), watched_layers=(last,)).states[last]
+            found = self.graph(batch, watch=Watch(mass=True), watched_layers=(last,), backend=self.backend)
+        state = found.states[last]
         own = [place for place, is_special in enumerate(encoding.special) if not is_special]
         if not own:
             return AttendedTokens((), (), 1.0)
@@ -139,7 +165,7 @@ class Embedder:
 
     @torch.inference_mode()
     def _vectors(self, batch: Batch) -> Float[Tensor, "num_seqs dim"]:
-        hidden = self._graph(batch).hidden.float()
+        hidden = self.graph(batch, backend=self.backend).hidden.float()
         x = torch.cat([pool(kind, hidden, batch) for kind in self._sentence.poolings], dim=-1)
         for dense in self._dense:
             x = dense(x)
@@ -147,7 +173,13 @@ class Embedder:
 
 
 def load_embedder(
-    folder: Path, *, name: str | None = None, dtype: str = "auto", weights_sha256: str | None = None
+    folder: Path,
+    *,
+    name: str | None = None,
+    dtype: str = "auto",
+    weights_sha256: str | None = None,
+    backend: str = "auto",
+    quantize: str | None = None,
 ) -> Embedder:
     """Load a sentence-transformers folder.
 
@@ -156,6 +188,8 @@ def load_embedder(
         name: How the model is called; the folder's name where it is None.
         dtype: What to compute in, as for `load`; `auto` is `fastest_dtype`.
         weights_sha256: What model.safetensors must hash to; None takes what is there.
+        backend: Of attention, as for `load`.
+        quantize: The code to keep weights in, as for `load`.
 
     Raises:
         CheckpointCorrupt: Another hash than the one asked for.
@@ -169,13 +203,17 @@ def load_embedder(
             f"{weights} has the SHA-256 {digests.get(weights)}; "
             f"{weights_sha256} was expected. Install it again."
         )
-    model = load(sentence.encoder_folder, dtype=fastest_dtype() if dtype == "auto" else dtype)
+    chosen = fastest_dtype() if dtype == "auto" else dtype
+    model = load(sentence.encoder_folder, dtype=chosen, backend=backend, quantize=quantize)
     if not isinstance(model.graph, Encoder):
         raise UnsupportedArchitecture(
             f"{folder} embeds with a {model.architecture}; only encoders embed here. Choose another folder."
         )
-    named = model_id(name or folder.name, folder, digests, model.dtype)
-    return Embedder(named, sentence, model.graph, Tokenizer.from_folder(sentence.encoder_folder))
+    named = model_id(name or folder.name, folder, digests, str(model.dtype).removeprefix("torch."))
+    if quantize is not None:
+        named = f"{named}-{quantize}"
+    tokenizer = Tokenizer.from_folder(sentence.encoder_folder)
+    return Embedder(named, sentence, model.graph, tokenizer, backend)
 
 
 def fastest_dtype() -> str:

@@ -1,6 +1,6 @@
 """Run an encoder, and a decoder that attends to its output. Knows nothing of checkpoints or sampling.
 
-The encoder's output becomes keys and values of every decoder layer once a request (`Encoded`); each step's
+The encoder's output becomes keys and values of every decoder layer once a request (`Memory`); each step's
 cross-attention is an `attend` call of its own over them, with its own softmax.
 """
 
@@ -30,22 +30,28 @@ from cynosure.models.batch import Batch
 from cynosure.models.embedding import embedding
 from cynosure.models.encoder import EncoderOutput
 from cynosure.models.encoder_decoder_spec import EncoderDecoderSpec, StackSpec
-from cynosure.models.forward_pass import ForwardPass
+from cynosure.models.forward_pass import ForwardPass, KeyValueCache, StoredSource
 from cynosure.models.mlp import Mlp
 from cynosure.models.norm import Norm
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """What requests were encoded to: the packed output, and its keys and values for each decoder layer.
+class Memory:
+    """What cross-attention reads: keys and values of encoded requests, for each decoder layer.
 
     `keys` say where they sit; segments and denials of the encoder's plan hold in cross-attention too.
     """
 
-    output: EncoderOutput
-    sources: tuple[DenseSource, ...]
+    sources: tuple[StoredSource, ...]
     keys: KeyPlan
     num_segments: int
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded(Memory):
+    """The same, fresh from the encoder, with the packed output that it was made from."""
+
+    output: EncoderOutput
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +85,7 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "n hidden"],
-        source: DenseSource,
+        source: StoredSource,
         forward_pass: ForwardPass,
         weights: AttentionWeights,
     ) -> Float[Tensor, "n hidden"]:
@@ -112,7 +118,7 @@ class StackLayer(nn.Module):
         return add(x, self.attention(normed, source, forward_pass, weights))
 
     def attend_across(
-        self, x: Float[Tensor, "n hidden"], source: DenseSource, forward_pass: ForwardPass
+        self, x: Float[Tensor, "n hidden"], source: StoredSource, forward_pass: ForwardPass
     ) -> Float[Tensor, "n hidden"]:
         """Return the tokens after cross-attention."""
         assert self.cross is not None, "this layer is an encoder's"
@@ -208,12 +214,15 @@ class EncoderDecoder(nn.Module):
         """What the model computes in."""
         return self.embed.weight.dtype
 
+    @property
+    def cache_shapes(self) -> tuple[LayerShape, ...]:
+        """What the decoder's self-attention keeps of a token, layer by layer."""
+        assert self.spec.decoder is not None
+        return (_shape_of(self.spec.decoder.attention),) * self.spec.decoder.num_layers
+
     def new_cache(self, num_seqs: int, max_len: int) -> ContiguousCache:
         """Return an empty cache of self-attention for `num_seqs` answers of at most `max_len` tokens."""
-        assert self.spec.decoder is not None
-        heads = self.spec.decoder.attention.heads
-        shape = LayerShape(heads.num_kv_heads, heads.head_dim, heads.v_head_dim)
-        return ContiguousCache([shape] * self.spec.decoder.num_layers, num_seqs, max_len, self.dtype)
+        return ContiguousCache(self.cache_shapes, num_seqs, max_len, self.dtype)
 
     def encode(
         self,
@@ -234,13 +243,13 @@ class EncoderDecoder(nn.Module):
         output = EncoderOutput(self.encoder.encode(forward_pass), states=forward_pass.states)
         sources = tuple(layer.cross_source(output.hidden) for layer in self.decoder.blocks)
         keys = replace(batch.plan.keys[0], is_always_visible=True)
-        return Encoded(output, sources, keys, batch.plan.num_segments)
+        return Encoded(sources, keys, batch.plan.num_segments, output)
 
     def decode(
         self,
         batch: Batch,
-        cache: ContiguousCache | None,
-        encoded: Encoded,
+        cache: KeyValueCache | None,
+        encoded: Memory,
         *,
         watch: Watch | None = None,
         cross_watch: Watch | None = None,
@@ -275,6 +284,10 @@ class EncoderDecoder(nn.Module):
     def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocab"]:
         """Return the score of every next token; pass only the rows that are needed."""
         return self.head(hidden * self.spec.logit_scale)
+
+
+def _shape_of(spec: AttentionSpec) -> LayerShape:
+    return LayerShape(spec.heads.num_kv_heads, spec.heads.head_dim, spec.heads.v_head_dim)
 
 
 def add(x: Float[Tensor, "n hidden"], change: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:

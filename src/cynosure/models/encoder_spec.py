@@ -8,6 +8,7 @@ from enum import Enum
 from cynosure.attention import AttentionSpec
 from cynosure.models.mlp import MlpSpec
 from cynosure.models.norm import NormSpec
+from cynosure.models.pooling_kind import Pooling
 
 
 class HeadKind(Enum):
@@ -17,21 +18,6 @@ class HeadKind(Enum):
     SEQUENCE = "sequence"
     TOKEN = "token"
     SPAN = "span"
-
-
-class Pooling(Enum):
-    """How the tokens of a sequence become one vector; the names are those of sentence-transformers.
-
-    `MEAN_SQRT_LEN` divides the sum by the root of the length, `WEIGHTED_MEAN` weighs token i of 1..n by i
-    (SGPT, arXiv 2202.08904, equation 2).
-    """
-
-    CLS = "cls"
-    MEAN = "mean"
-    MAX = "max"
-    MEAN_SQRT_LEN = "mean_sqrt_len_tokens"
-    WEIGHTED_MEAN = "weightedmean"
-    LAST_TOKEN = "lasttoken"
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 _SHAPING = ("*.json", "*/config.json", "*.safetensors", "*/*.safetensors")
 #: Files that tell how a model was made, or how others should cite it.
 _NOT_SHAPING = frozenset(("data_config.json", "README.json", "train_script.json"))
@@ -23,8 +21,8 @@ def digests_of(folder: Path) -> dict[Path, str]:
     return digests
 
 
-def model_id(name: str, folder: Path, digests: Mapping[Path, str], dtype: torch.dtype) -> str:
+def model_id(name: str, folder: Path, digests: Mapping[Path, str], dtype: str) -> str:
     """Return `name@fingerprint:dtype`, equal only where vectors and scores may be compared."""
     lines = "".join(f"{path.relative_to(folder)} {digest}\n" for path, digest in digests.items())
     fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
-    return f"{name}@{fingerprint}:{str(dtype).removeprefix('torch.')}"
+    return f"{name}@{fingerprint}:{dtype}"

@@ -18,6 +18,7 @@ from cynosure.attention import (
     AttentionWeights,
     DenseSource,
     PagedSource,
+    PageScales,
     Source,
     Watch,
     attend,
@@ -88,7 +89,7 @@ class ForwardPass:
         if isinstance(self.cache, PagedCache):
             assert self._slots is not None
             self.cache.write(layer, k, v, self._slots)
-            return PagedSource(*self.cache.pages(layer))
+            return paged_source(self.cache, layer, k.dtype)
         if self.cache is None:
             return DenseSource(k, v)
         self.cache.write(layer, k, v, self.batch.new_lens)
@@ -130,6 +131,14 @@ class AttentionBlock(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
         """Return what each token took from those it may attend to."""
+
+
+def paged_source(cache: PagedCache, layer: int, dtype: torch.dtype) -> PagedSource:
+    """Return a layer's pages, to be read in the dtype that the model computes in."""
+    scales = cache.scales(layer)
+    return PagedSource(
+        *cache.pages(layer), scales=None if scales is None else PageScales(*scales), read_dtype=dtype
+    )
 
 
 def _past_lens(batch: Batch) -> list[int]:

@@ -58,11 +58,15 @@ def scores(spec: HeadSpec, logits: Float[Tensor, "rows outputs"]) -> Float[Tenso
     `multi_label_classification` a sigmoid each, `single_label_classification` a softmax. Without either, a
     single output gets a sigmoid, as in sentence-transformers' CrossEncoder, and several a softmax.
     """
-    wide = logits.float()
+    return _SCORES[score_activation(spec)](logits.float())
+
+
+def score_activation(spec: HeadSpec) -> str:
+    """By what a classifier's logits become scores: `identity`, `sigmoid` or `softmax`; see `scores`."""
     kind = spec.activation or _ACTIVATION_OF.get(spec.problem_type or "")
     if kind is None:
         kind = "sigmoid" if spec.num_outputs == 1 else "softmax"
-    return _SCORES[kind](wide)
+    return kind
 
 
 _ACTIVATION_OF = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,15 @@ from torch import nn
 
 from cynosure.attention.backends.choice import AUTO, BACKENDS
 from cynosure.core.errors import AttentionError, UnknownOption, UnsupportedArchitecture, UnsupportedConfig
-from cynosure.models.brand import Brand, ModelKind
-from cynosure.models.checkpoint import choose_dtype, fill, open_weights
+from cynosure.models.brand import Brand, ModelKind, TensorSource
+from cynosure.models.checkpoint import Weights, choose_dtype, fill, open_weights
 from cynosure.models.config_reader import ConfigReader, architecture_of, read_config
 from cynosure.models.families.table import BRANDS
 from cynosure.models.generation_config import GenerationDefaults, read_generation_defaults
 from cynosure.models.hub import resolve_checkpoint
+from cynosure.models.json_file import JsonValue
+from cynosure.models.quantize import QuantScheme, coded_sources, quantise_graph, read_scheme, scheme_of
+from cynosure.models.quantize.scheme import CONFIG_KEY
 from cynosure.models.rope_config import DECLARED_LENGTH
 from cynosure.models.template import ChatTemplate, read_templates
 from cynosure.models.tokenizer import Tokenizer
@@ -25,7 +29,10 @@ from cynosure.models.tokenizer import Tokenizer
 
 @dataclass(frozen=True, eq=False)
 class LanguageModel:
-    """A checkpoint in memory: its spec, its graph with weights, and what lies beside them in the folder."""
+    """A checkpoint in memory: its spec, its graph with weights, and what lies beside them in the folder.
+
+    `scheme` says which weights are codes; `None` where none is.
+    """
 
     folder: Path
     brand: Brand
@@ -33,6 +40,7 @@ class LanguageModel:
     graph: nn.Module
     dtype: torch.dtype
     backend: str
+    scheme: QuantScheme | None = None
 
     @property
     def kind(self) -> ModelKind:
@@ -72,6 +80,7 @@ def load(
     dtype: str = "auto",
     backend: str = AUTO,
     max_model_len: int | None = None,
+    quantize: str | None = None,
 ) -> LanguageModel:
     """Load a checkpoint from a folder, or by its hub id.
 
@@ -81,24 +90,69 @@ def load(
         backend: of attention, by name, or `auto`.
         max_model_len: the longest sequence that will be asked for; by default what the checkpoint reaches.
             Rotary scalings that look at the length are chosen by it.
+        quantize: the code to keep weights in (`int8`, `int4`, `int4-g128`, ...: `quantize.SCHEMES`); each is
+            quantised as it is read. A checkpoint that was quantised beforehand needs no word.
 
     Raises:
         CheckpointError: the checkpoint is absent, damaged, unsafe, or of a kind that we do not know.
-        UnknownOption: no such dtype or backend.
+        UnknownOption: no such dtype, backend or code, or another code than the checkpoint's own.
     """
+    wanted = None if quantize is None else scheme_of(quantize)
     if backend != AUTO and backend not in BACKENDS:
         raise UnknownOption(f"no backend is called {backend!r}; choose one of {', '.join([AUTO, *BACKENDS])}")
     folder = resolve_checkpoint(name_or_path)
     config = read_config(folder)
+    stored = read_scheme(config, str(folder / "config.json"))
+    brand, spec = read_spec(folder, config, max_model_len)
+    scheme = _agreed(wanted, stored, folder)
+    # What becomes codes is read and thrown away; a map of the file would keep it in memory.
+    weights = open_weights(folder, is_mapped=scheme is None or stored is not None)
+    chosen = choose_dtype(dtype, config, weights)
+    graph = empty_graph(brand, spec, scheme, chosen)
+    tensors = graph_tensors(brand, spec, weights, graph, stored)
+    fill(graph, tensors, None if dtype == "keep" else chosen, ignore=brand.ignore)
+    return LanguageModel(folder, brand, spec, graph.eval(), chosen, backend, scheme)
+
+
+def read_spec(folder: Path, config: Mapping[str, JsonValue], max_model_len: int | None) -> tuple[Brand, Any]:
+    """Return the row of a checkpoint's architecture, and its spec; reads no tensor.
+
+    Raises:
+        CheckpointError: the architecture, or a key of the config, is not served here.
+    """
     brand = brand_of(architecture_of(config))
     declared = {} if max_model_len is None else {DECLARED_LENGTH: max_model_len}
-    spec = _parsed(brand, ConfigReader({**config, **declared}, str(folder / "config.json")))
-    weights = open_weights(folder)
-    chosen = choose_dtype(dtype, config, weights)
+    if read_scheme(config) is not None:
+        config = {key: value for key, value in config.items() if key != CONFIG_KEY}
+    return brand, _parsed(brand, ConfigReader({**config, **declared}, str(folder / "config.json")))
+
+
+def empty_graph(brand: Brand, spec: object, scheme: QuantScheme | None, dtype: torch.dtype) -> nn.Module:
+    """Return a graph on the meta device, with coded layers where a scheme asks for them."""
     with torch.device("meta"):
         graph = brand.build(spec)
-    fill(graph, brand.rename(spec, weights), None if dtype == "keep" else chosen, ignore=brand.ignore)
-    return LanguageModel(folder, brand, spec, graph.eval(), chosen, backend)
+    if scheme is not None:
+        quantise_graph(graph, scheme, dtype)
+    return graph
+
+
+def graph_tensors(
+    brand: Brand, spec: object, weights: Weights, graph: nn.Module, stored: QuantScheme | None
+) -> Mapping[str, TensorSource]:
+    """Return the tensors of a graph by its own names, which quantised checkpoints are written with."""
+    if stored is not None:
+        return {name: weights.later(name) for name in weights.names()}
+    return coded_sources(graph, brand.rename(spec, weights))
+
+
+def _agreed(wanted: QuantScheme | None, stored: QuantScheme | None, folder: Path) -> QuantScheme | None:
+    """Return the scheme to load in; codes are not made from codes."""
+    if wanted is not None and stored is not None and wanted != stored:
+        raise UnknownOption(
+            f"{folder} holds {stored.name} codes; they can't become {wanted.name}. Quantise the checkpoint "
+            "that they were made from, or leave the option out."
+        )
+    return wanted or stored
 
 
 def _parsed(brand: Brand, reader: ConfigReader) -> object:

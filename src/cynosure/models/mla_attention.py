@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cynosure.attention import AttentionSpec, PagedSource, Score
+from cynosure.attention import AttentionSpec, PagedSource, PageScales, Score
 from cynosure.attention.masks import Causal, Mask
 from cynosure.attention.mla import ExpandedSource, MlaReading, MlaWidths, absorb, absorbed_source, project
 from cynosure.attention.positions import Rope
@@ -105,5 +105,6 @@ def reading_of(batch: Batch) -> MlaReading:
 def absorbed(rows: StoredSource, latent_dim: int) -> StoredSource:
     """Return stored rows as one K/V head whose values are the first channels of its keys: no copy."""
     if isinstance(rows, PagedSource):
-        return PagedSource(rows.k_pages, rows.k_pages[..., :latent_dim])
+        scales = None if rows.scales is None else PageScales(rows.scales.k, rows.scales.k)
+        return PagedSource(rows.k_pages, rows.k_pages[..., :latent_dim], scales, rows.read_dtype)
     return absorbed_source(rows.k, latent_dim)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cynosure.core.errors import CheckpointCorrupt, CheckpointNotFound, UnsupportedConfig
 from cynosure.models.config_reader import ConfigReader
-from cynosure.models.encoder_spec import Pooling
 from cynosure.models.json_file import JsonValue, read_json_object
+from cynosure.models.pooling_kind import Pooling
 
 _FAMILY = "sentence_transformers"
 #: Flags of a pooling config by the kind that they switch on.

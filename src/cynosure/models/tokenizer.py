@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as RawTokenizer
 
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.models.stream_decoder import StreamDecoder, decode_whole
+from cynosure.models.token_bytes import TokenBytes
 from cynosure.models.tokenizer_files import TokenizerFiles, load_tokenizer_files
 
 Span = tuple[int, int]
@@ -64,6 +65,7 @@ class Tokenizer:
         self.special_ids = files.special_ids
         #: The length that the checkpoint declares, specials included; None where it declares none.
         self.max_length = files.max_length
+        self._bytes = TokenBytes(files.raw)
         unknown = self.token_to_id(self._named.get("unk_token", ""))
         self._control_ids = {self.token_to_id(text) for text in files.control} - {unknown}
         longest_first = sorted(files.control, key=len, reverse=True)
@@ -164,6 +166,22 @@ class Tokenizer:
             position = end
         part = _join(text, [*pieces, (position, len(text), self._raw)])
         return self._finished([part], False, None, False)
+
+    def encode_later(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text that goes on from another: nothing is put before it, and none are added."""
+        _check_unicode(text)
+        if not text:
+            return ()
+        # Not at the start: `_encode_piece` reads it behind a line break, and drops that again.
+        whole, pieces, position = f"\n{text}", [], 1
+        for match in self._control_pattern.finditer(whole, 1):
+            pieces += [(position, match.start(), self._plain), *self._broken(whole, *match.span())]
+            position = match.end()
+        return tuple(_join(whole, [*pieces, (position, len(whole), self._plain)]).raw.ids)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of a token behind other text; none where there is no such token."""
+        return self._bytes.of(token_id)
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """The text of `token_ids`; ids that do not exist give none."""

@@ -33,7 +33,8 @@ MARKERS: Final[Mapping[ToolFormat, str]] = {
     ToolFormat.LLAMA3: "<|python_tag|>",
     ToolFormat.MISTRAL: "[TOOL_CALLS]",
 }
-_CLOSING: Final = "</tool_call>"
+#: What ends a call of Hermes's form.
+CLOSING: Final = "</tool_call>"
 _ARGUMENTS: Final = ("arguments", "parameters")
 
 _SPACE = re.compile(r"\s*")
@@ -148,10 +149,10 @@ class ToolCallReader:
         if self._format is not ToolFormat.HERMES:
             return self._calls(held[first:end]), end
         closing = _end_of_space(held, end)
-        tail = held[closing : closing + len(_CLOSING)]
-        if not _CLOSING.startswith(tail):
+        tail = held[closing : closing + len(CLOSING)]
+        if not CLOSING.startswith(tail):
             return [], 0
-        if tail != _CLOSING and not is_end:
+        if tail != CLOSING and not is_end:
             return incomplete
         return self._calls(held[first:end]), closing + len(tail)
 
