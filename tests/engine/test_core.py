@@ -230,6 +230,23 @@ def test_prompt_logprobs_are_those_of_the_model(llama: LanguageModel) -> None:
     torch.testing.assert_close(torch.tensor([token.logprob for token in tokens]), expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 30])
+def test_a_prompt_may_be_read_and_nothing_chosen(llama: LanguageModel, length: int) -> None:
+    prompt = prompts_of(12, [length])[0]
+    told = []
+    for max_tokens in (0, 1):
+        core, ear = new_core(llama), Ear()
+        params = SamplingParams(max_tokens=max_tokens, temperature=0.0, prompt_logprobs=0)
+        core.add(ask("it", prompt, params=params), ear)
+        run_to_end(core)
+        end = ear.end("it")
+        assert isinstance(end, Finished)
+        assert (end.reason, end.usage.completion_tokens) == (FinishReason.LENGTH, max_tokens)
+        told.append([event for event in ear.events["it"] if isinstance(event, PromptLogprobs)])
+    assert told[0] == told[1]
+    assert sum(len(event.tokens) for event in told[0]) == length - 1
+
+
 def test_requests_that_no_model_can_serve_are_refused_at_the_door(llama: LanguageModel) -> None:
     core = new_core(llama)
     with pytest.raises(InputError, match="vocabulary"):

@@ -16,7 +16,7 @@ PARAMS = SamplingParams(8)
 @pytest.mark.parametrize(
     ("field", "value", "limit"),
     [
-        ("max_tokens", 0, "1"),
+        ("max_tokens", -1, "0"),
         ("min_tokens", -1, "0"),
         ("min_tokens", 9, "max_tokens, 8"),
         ("temperature", -0.1, "at least 0"),
@@ -49,6 +49,7 @@ def test_what_is_out_of_range_is_named_with_value_and_limit(field: str, value: f
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("max_tokens", 0),
         ("max_tokens", 1),
         ("min_tokens", 8),
         ("temperature", 0.0),

@@ -6,6 +6,7 @@ One tree; the server maps it to status codes in one place (`server/errors.py`):
     ├── InputError                  the caller's request is unusable
     │   ├── EmptyInput              nothing was asked
     │   ├── InputTooLong            over a stated limit; nothing is truncated
+    │   ├── ContentPolicyViolation  the guard found what its policy blocks; says what and where
     │   ├── UnknownOption           an option, field or name that does not exist
     │   └── NotFound                a model, store or object that is not here
     ├── AccessDenied                who asks may not
@@ -22,10 +23,15 @@ One tree; the server maps it to status codes in one place (`server/errors.py`):
     ├── AttentionError              a spec, plan and sources that do not fit together
     │   └── UnsupportedByBackend    a backend asked for by name can't do this; says why
     ├── EngineFault                 a step of the engine failed for this request
+    │   ├── EngineDown              the engine's process is gone or starting; says when to come back
+    │   ├── EngineBusy              there is no room for it now; the same request may be served soon
+    │   ├── DeadlineUnmet           the answer would come too late; nothing was begun
+    │   └── WireFault               what came from the engine's process, or to it, is no message of ours
     ├── IndexFault                  the document index is absent, stale or damaged
     ├── AuditFault                  the audit log or its key is damaged, or cannot be written
     └── EnvironmentFault            the machine lacks something: a port, a package, disk
         ├── MissingPackage          an optional dependency is not installed
+        ├── ModelTooLarge           the memory that may be used can never hold it
         └── PortInUse               the address is taken
 
 A message says what was wrong, what was got, the limit and the remedy.
@@ -48,6 +54,15 @@ class EmptyInput(InputError):
 
 class InputTooLong(InputError):
     """The input is over a stated limit; nothing was truncated."""
+
+
+class ContentPolicyViolation(InputError):
+    """The guard found what its policy blocks; `place` is where, and what was found is never told."""
+
+    def __init__(self, message: str, place: str = "") -> None:
+        """Say which kind, and in which text."""
+        super().__init__(message)
+        self.place = place
 
 
 class UnknownOption(InputError):
@@ -119,6 +134,32 @@ class EngineFault(CynosureError):
     """A step of the engine failed for this request; others go on."""
 
 
+class EngineDown(EngineFault):
+    """The engine's process has ended or is starting; in about `retry_after_s` seconds it serves again."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        """Say why, and when to come back."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EngineBusy(EngineFault):
+    """There is no room for what was asked now; the same request may be served soon."""
+
+
+class DeadlineUnmet(EngineFault):
+    """The answer would come after its deadline, and was not begun; in `retry_after_s` seconds it may be."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        """Say what was predicted, and when to come back."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class WireFault(EngineFault):
+    """A frame between server and engine is not what both agreed on; the connection ends."""
+
+
 class IndexFault(CynosureError):
     """The document index is absent, stale or damaged."""
 
@@ -133,6 +174,10 @@ class EnvironmentFault(CynosureError):
 
 class MissingPackage(EnvironmentFault):
     """A package that this feature needs is not installed."""
+
+
+class ModelTooLarge(EnvironmentFault):
+    """A model that the memory that may be used can never hold."""
 
 
 class PortInUse(EnvironmentFault):

@@ -1,5 +1,6 @@
 """Run many requests at once. Knows nothing of HTTP, text or documents."""
 
+from cynosure.engine.beam_params import BeamParams, EarlyStopping
 from cynosure.engine.constraints import Constraint, ConstraintKind
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.request import (
@@ -23,9 +24,11 @@ from cynosure.engine.schedule import Limits, Rates, Refusal, Schedule, SequenceV
 from cynosure.engine.scheduler import schedule
 
 __all__ = [
+    "BeamParams",
     "Cancelled",
     "Constraint",
     "ConstraintKind",
+    "EarlyStopping",
     "Event",
     "Failed",
     "FinishReason",

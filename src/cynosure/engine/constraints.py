@@ -33,10 +33,13 @@ class Constraint:
 
     - `text`: a JSON object for a schema, a JSON list of strings for a choice; a regular expression in Rust's
       syntax, which matches the answer from end to end, with ASCII digits, words and space; a Lark grammar.
+    - `around`: a Lark grammar of the whole answer, in which `@answer` stands for what `text` describes:
+      reasoning before it, or calls in its place.
     """
 
     kind: ConstraintKind
     text: str
+    around: str | None = None
 
     def __post_init__(self) -> None:
         """Check the size.
@@ -48,7 +51,7 @@ class Constraint:
         if not self.text:
             raise InputError(f"the {self.kind.value} is empty; an answer could be nothing. Leave it out.")
         try:
-            size = len(self.text.encode())
+            size = len(self.text.encode()) + len((self.around or "").encode())
         except UnicodeEncodeError as error:
             raise InputError(
                 f"the {self.kind.value} holds half of a surrogate pair, which is no text. Leave it out."

@@ -15,12 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for
-from cynosure.core.errors import CynosureError, EngineFault, InputError, InputTooLong
+from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for, cache_dtype
+from cynosure.core.errors import CynosureError, EngineFault, InputError
+from cynosure.engine.check import check_request
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.grammar import Matcher
 from cynosure.engine.logprobs import score_prompt
 from cynosure.engine.pace import Pace
+from cynosure.engine.report import OFF, PROMPT_LOGPROBS, REPRODUCIBLE
 from cynosure.engine.request import (
     Cancelled,
     Failed,
@@ -38,6 +40,8 @@ from cynosure.engine.scheduler import schedule
 from cynosure.engine.sequence import Notify, Sequence
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.decoder import Decoder
+from cynosure.models.native_graph import use_kernels
+from cynosure.observe.load import EngineLoad
 
 
 @dataclass(frozen=True)
@@ -81,19 +85,21 @@ class EngineCore:
         model_id: str,
         backend: str = "auto",
     ) -> None:
-        """Reserve the pages.
+        """Reserve the pages; the graph's linear layers become native ones where `settings.kernels` allows.
 
         Raises:
-            InputError: the memory does not hold one page.
+            InputError: the memory does not hold one page, or the kernels that are asked for are not here.
         """
-        num_blocks = blocks_for(settings.kv_cache_bytes, graph.cache_shapes, graph.dtype, settings.block_size)
+        self.native = use_kernels(graph, graph.dtype, settings.kernels)
+        dtype = cache_dtype(settings.kv_cache_dtype, graph.dtype)
+        num_blocks = blocks_for(settings.kv_cache_bytes, graph.cache_shapes, dtype, settings.block_size)
         if num_blocks < 1:
             raise InputError(
                 f"kv_cache_bytes is {settings.kv_cache_bytes}, which does not hold one page of "
                 f"{settings.block_size} tokens of {model_id}. Raise it."
             )
         self.settings = settings
-        self.cache = PagedCache(graph.cache_shapes, num_blocks, graph.dtype, settings.block_size)
+        self.cache = PagedCache(graph.cache_shapes, num_blocks, dtype, settings.block_size)
         self.tree = PrefixTree(PagePool(num_blocks), settings.block_size)
         self._runner = Runner(graph, self.cache, backend)
         self._eos = frozenset(eos_token_ids)
@@ -110,6 +116,18 @@ class EngineCore:
         return Snapshot(len(self._waiting), len(self._running), pool.num_free, pool.num_idle, pool.num_blocks)
 
     @property
+    def load(self) -> EngineLoad:
+        """The same in an operator's terms."""
+        now, prefixes, block_size = self.snapshot, self.tree.statistics, self.settings.block_size
+        return EngineLoad(
+            num_running=now.num_running,
+            num_waiting=now.num_waiting,
+            kv_cache_usage=1 - (now.num_free_blocks + now.num_cached_blocks) / now.num_blocks,
+            num_prefix_queries=(prefixes.num_hits + prefixes.num_misses) * block_size,
+            num_prefix_hits=prefixes.num_hits * block_size,
+        )
+
+    @property
     def has_work(self) -> bool:
         """Whether a step would do anything."""
         return bool(self._waiting or self._running)
@@ -118,21 +136,11 @@ class EngineCore:
         """Raise what is wrong with a request for this model; looks at no state of the engine.
 
         Raises:
-            InputError: a token id is not in the vocabulary.
+            InputError: a token id is not in the vocabulary, or a beam search is asked for.
             InputTooLong: prompt and answer would pass the longest sequence that the model takes.
         """
         spec = self._runner.graph.spec
-        if max(request.token_ids) >= spec.vocab_size:
-            raise InputError(
-                f"the prompt holds token id {max(request.token_ids)}; the vocabulary is "
-                f"0..{spec.vocab_size - 1}. Encode it with this model's tokenizer."
-            )
-        request.params.check_vocabulary(spec.vocab_size)
-        if spec.max_model_len is not None and request.max_num_tokens > spec.max_model_len:
-            raise InputTooLong(
-                f"the prompt has {len(request.token_ids)} tokens and may get {request.params.max_tokens} "
-                f"more; the limit is {spec.max_model_len} in all. Shorten it, or lower max_tokens."
-            )
+        check_request(request, spec.vocab_size, spec.max_model_len)
 
     def add(self, request: Request, notify: Notify, matcher: Matcher | None = None) -> None:
         """Take a checked request, with the matcher of its constraint; all events now go to `notify`."""
@@ -161,6 +169,7 @@ class EngineCore:
         for request_id in decision.preempt:
             sequence = self._running.pop(request_id)
             sequence.pages.release()
+            sequence.notes.num_preemptions += 1
             self._waiting[request_id] = sequence
         for refusal in decision.refuse:
             sequence = self._waiting[refusal.request_id]
@@ -211,10 +220,8 @@ class EngineCore:
         """Admit where it waits, and have pages; `None` where the sequence must wait after all."""
         sequence = self._running.get(step.request_id) or self._waiting[step.request_id]
         is_new = step.request_id in self._waiting
-        if is_new and self._may_reuse(sequence):
-            sequence.pages.reuse(sequence.token_ids)
-            if not sequence.was_admitted:
-                sequence.num_cached = sequence.num_computed
+        if is_new:
+            self._reuse(sequence)
         num_pending = len(sequence.token_ids) - sequence.num_computed
         # A prompt gets its pages whole, and one for its first token, so that it can't get stuck halfway.
         if not sequence.pages.reserve(num_pending + (num_pending > 1)):
@@ -225,11 +232,19 @@ class EngineCore:
             del self._waiting[step.request_id]
             self._running[step.request_id] = sequence
             sequence.was_admitted = True
+            sequence.notes.admitted()
         return _Task(sequence, min(step.num_tokens, num_pending))
 
-    def _may_reuse(self, sequence: Sequence) -> bool:
+    def _reuse(self, sequence: Sequence) -> None:
+        """Begin with the pages that are kept of its prompt, and note why there are no more."""
+        request, match, why_not = sequence.request, None, PROMPT_LOGPROBS
         # Prompt log-probabilities need the logits of every token, which no page keeps.
-        return sequence.request.params.prompt_logprobs is None
+        if request.params.prompt_logprobs is None:
+            match = sequence.pages.reuse(sequence.token_ids)
+            why_not = REPRODUCIBLE if request.is_reproducible else OFF
+        if not sequence.was_admitted:
+            sequence.num_cached = sequence.num_computed
+        sequence.notes.sought(match, why_not, sequence.num_prompt_tokens, self.settings.block_size)
 
     def _key_of(self, request: Request) -> CacheKey | None:
         # Splits must be the request's own where it is to be reproducible: it shares no page.
@@ -238,7 +253,7 @@ class EngineCore:
         return CacheKey(
             tenant=request.tenant,
             model=self._model_id,
-            dtype=str(self._runner.graph.dtype),
+            dtype=f"{self._runner.graph.dtype} in {self.cache.dtype}",
         )
 
     def _run(self, tasks: Items[_Task]) -> None:
@@ -254,15 +269,21 @@ class EngineCore:
             else:
                 self._fail(tasks[0].sequence.request.request_id, _as_fault(error))
             return
-        ready, logits = [], []
+        ready, logits, read = [], [], []
         for task, row in zip(tasks, rows, strict=True):
             sequence = task.sequence
             self._served.serve(sequence.request.tenant, task.num_tokens)
+            sequence.notes.computed(task.num_tokens, is_decode=task.is_decode)
             self._tell_prompt(task, row)
-            if task.is_last:
+            if task.is_last and sequence.request.params.max_tokens == 0:
+                read.append(sequence)
+            elif task.is_last:
                 ready.append(sequence)
                 logits.append(row[-1])
             sequence.pages.fill(sequence.token_ids[: sequence.num_computed + task.num_tokens])
+        for sequence in read:
+            self._pop(sequence.request.request_id)
+            sequence.end(Finished(sequence.request.request_id, FinishReason.LENGTH, sequence.usage))
         if ready:
             self._choose(ready, torch.stack(logits))
 
@@ -314,7 +335,8 @@ class EngineCore:
         except CynosureError as error:
             self._fail(request_id, error)
             return
-        sequence.tell(TokenEvent(request_id, chosen.token_id, chosen.logprob, chosen.top_logprobs))
+        top, num_cached = chosen.top_logprobs, sequence.num_cached
+        sequence.tell(TokenEvent(request_id, chosen.token_id, chosen.logprob, top, num_cached))
         if reason is None:
             return
         self._pop(request_id)

@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from cynosure.core.errors import CynosureError, EngineFault, InputError
+from cynosure.core.errors import CynosureError, EngineBusy, EngineFault, InputError
 from cynosure.engine.constraints import Constraint
-from cynosure.engine.core import EngineCore, Snapshot
+from cynosure.engine.core import Snapshot
 from cynosure.engine.grammar import Grammar, Matcher
 from cynosure.engine.grammar_cache import GrammarCache
 from cynosure.engine.request import Cancelled, Event, Failed, Request, Usage
+from cynosure.observe.load import EngineLoad
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +44,45 @@ class _Compiled:
     add: _Add
 
 
+class Core(Protocol):
+    """What computes, on the engine's thread alone, save for `snapshot`, `load` and `check`."""
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """How busy it is now."""
+        ...
+
+    @property
+    def load(self) -> EngineLoad:
+        """The same in an operator's terms."""
+        ...
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        ...
+
+    def check(self, request: Request) -> None:
+        """Raise what is wrong with a request for this model; looks at no state."""
+        ...
+
+    def add(self, request: Request, notify: Notify, matcher: Matcher | None = None) -> None:
+        """Take a checked request, with the matcher of its constraint."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request."""
+        ...
+
+    def fail_all(self, error: CynosureError) -> None:
+        """End everything that is under way."""
+        ...
+
+    def step(self, now: float) -> None:
+        """Advance by one step."""
+        ...
+
+
 class Engine:
     """Many requests on one model.
 
@@ -49,9 +91,15 @@ class Engine:
     Constraints are compiled beside the thread; a request waits for its own, and nobody else does.
     """
 
-    def __init__(self, core: EngineCore, grammars: GrammarCache | None = None) -> None:
-        """Start the thread; without a cache of grammars, constraints are refused."""
+    def __init__(
+        self,
+        core: Core,
+        grammars: GrammarCache | None = None,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Start the thread; without a cache of grammars, constraints are refused. A step runs in a `turn`."""
         self._core = core
+        self._turn = turn
         self._grammars = grammars
         self._held: dict[str, _Add] = {}
         self._inbox: queue.SimpleQueue[_Add | _Cancel | _Compiled | None] = queue.SimpleQueue()
@@ -64,6 +112,11 @@ class Engine:
         """How busy the engine is; a moment old."""
         return self._core.snapshot
 
+    @property
+    def load(self) -> EngineLoad:
+        """The same in an operator's terms."""
+        return self._core.load
+
     def submit(self, request: Request, notify: Notify) -> None:
         """Check a request and queue it; `arrival_s` is set here.
 
@@ -71,10 +124,10 @@ class Engine:
             InputError: a token id or a parameter is not of this model.
             InputTooLong: prompt and answer would be longer than the model takes.
             MissingPackage: what follows constraints is not installed.
-            EngineFault: the engine was closed, or too many constraints wait to be compiled.
+            EngineBusy: the engine was closed, or too many constraints wait to be compiled.
         """
         if self._is_closed:
-            raise EngineFault("the engine is shutting down and takes no requests. Try again once it is up.")
+            raise EngineBusy("the engine is shutting down and takes no requests. Try again once it is up.")
         self._core.check(request)
         constraint = request.params.constraint
         grammar = None if constraint is None else self.grammar(constraint, request.tenant)
@@ -107,7 +160,8 @@ class Engine:
     def _loop(self) -> None:
         while self._take_mail():
             try:
-                self._core.step(time.monotonic())
+                with self._turn():
+                    self._core.step(time.monotonic())
             except Exception as error:
                 # A fault of ours, not of one request: none of those under way can be trusted any more.
                 _log.exception("a step of the engine broke")

@@ -157,6 +157,16 @@ def native_text(constraint: Constraint) -> str:
         MissingPackage: llguidance is not installed.
         InputError: it can't be written so.
     """
+    inner = _form_text(constraint)
+    if constraint.around is None:
+        return inner
+    # A form is a list of grammars, or the text of one.
+    [answer] = json.loads(inner)["grammars"] if inner.lstrip().startswith("{") else [{"lark_grammar": inner}]
+    return json.dumps({"grammars": [{"lark_grammar": constraint.around}, {**answer, "name": "answer"}]})
+
+
+def _form_text(constraint: Constraint) -> str:
+    """What a text is held to, without what is around it."""
     library, text = load_llguidance(), constraint.text
     matcher = library.LLMatcher
     try:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from queue import SimpleQueue
 
-from cynosure.core.errors import EngineFault
+from cynosure.core.errors import EngineBusy
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.grammar import Grammar, Vocabulary, load_llguidance, native_text
 from cynosure.engine.grammar_process import GrammarLimits, GrammarProcess, TokenizerDefinition
@@ -54,7 +54,7 @@ class GrammarCache:
 
         Raises:
             MissingPackage: llguidance is not installed.
-            EngineFault: too many constraints wait.
+            EngineBusy: too many constraints wait.
         """
         load_llguidance()
         key = (tenant, constraint)
@@ -68,7 +68,7 @@ class GrammarCache:
             if key in self._compiling:
                 return self._compiling[key]
             if len(self._compiling) >= MAX_WAITING:
-                raise EngineFault(
+                raise EngineBusy(
                     f"{len(self._compiling)} constraints wait to be compiled, the limit. Try again soon."
                 )
             future = self._compiling[key] = self._pool.submit(self._compile, constraint)

@@ -1,19 +1,20 @@
 """Say what the engine is asked and what it tells back. Knows nothing of tensors or of how it is done.
 
 Every request gets any number of `TokenEvent` and `PromptLogprobs`, then exactly one terminal event:
-`Finished`, `Refused`, `Failed` or `Cancelled`.
+`Finished`, `Refused`, `Failed` or `Cancelled`. That one may carry a report of how it went.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
 from cynosure.core.errors import CynosureError, EmptyInput, InputError
+from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
 
 
@@ -139,12 +140,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One more token; `top_logprobs` are the likeliest first, and empty where none were asked for."""
+    """One more token; `top_logprobs` are the likeliest first, and empty where none were asked for.
+
+    `cached_tokens` of the prompt were found and not computed, which whoever stops listening early knows so too.
+    """
 
     request_id: str
     token_id: int
     logprob: float
     top_logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,6 +172,7 @@ class Finished:
     request_id: str
     reason: FinishReason
     usage: Usage
+    report: RequestReport | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -177,6 +183,7 @@ class Refused:
     reason: RefusalReason
     message: str
     predicted_wait_s: float | None = None
+    report: RequestReport | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -185,6 +192,7 @@ class Failed:
 
     request_id: str
     error: CynosureError
+    report: RequestReport | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -193,6 +201,7 @@ class Cancelled:
 
     request_id: str
     usage: Usage
+    report: RequestReport | None = field(default=None, compare=False)
 
 
 TerminalEvent = Finished | Refused | Failed | Cancelled

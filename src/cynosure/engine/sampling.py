@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from cynosure.core.errors import InputError
+from cynosure.engine.beam_params import BeamParams
 from cynosure.engine.constraints import Constraint
 
 MAX_LOGPROBS = 20
@@ -20,6 +21,7 @@ MAX_SEED = 2**63 - 1
 class SamplingParams:
     """What one request asks of the sampler; the defaults sample from the model as it is.
 
+    - `max_tokens`: 0 chooses none: the prompt is read, and told how likely it was.
     - `min_tokens`: end and stop tokens are kept back until that many tokens are generated.
     - `temperature`: 0 takes the likeliest token; the filters below then have nothing to do.
     - `top_k`, `top_p`, `min_p`, `typical_p`: what may be drawn; the likeliest token always may, save that
@@ -29,6 +31,8 @@ class SamplingParams:
     - `seed`: the same seed gives the same tokens, whatever the batch; None draws anew each time.
     - `constraint`: what the answer must look like. It ends where nothing may follow, whatever `min_tokens`
       says; `ignore_eos` holds end tokens back wherever something may.
+    - `beams`: search along beams instead of choosing a token at a time; for encoder-decoders. Needs
+      temperature 0, and takes no constraint.
     - `logprobs`, `prompt_logprobs`: how many alternatives to report a token; 0 reports the token alone.
     """
 
@@ -49,6 +53,7 @@ class SamplingParams:
     constraint: Constraint | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    beams: BeamParams | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -56,7 +61,7 @@ class SamplingParams:
         Raises:
             InputError: a field is outside its range; the message names field, value and limit.
         """
-        _whole("max_tokens", self.max_tokens, 1)
+        _whole("max_tokens", self.max_tokens, 0)
         _whole("min_tokens", self.min_tokens, 0)
         if self.min_tokens > self.max_tokens:
             raise InputError(
@@ -76,6 +81,18 @@ class SamplingParams:
         _whole("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         _whole("prompt_logprobs", self.prompt_logprobs, 0, MAX_LOGPROBS)
         self._check_tokens()
+        self._check_beams()
+
+    def _check_beams(self) -> None:
+        if self.beams is None:
+            return
+        if not self.is_greedy:
+            raise InputError(
+                f"temperature is {self.temperature}; a beam search draws nothing, and needs 0. Set it, or "
+                "leave the beams out."
+            )
+        if self.constraint is not None:
+            raise InputError("a beam search takes no constraint. Leave the beams or the constraint out.")
 
     def _check_tokens(self) -> None:
         biased = [token_id for token_id, _ in self.logit_bias]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cynosure.cache import SequencePages
 from cynosure.engine.grammar import Matcher
+from cynosure.engine.recorder import Recorder
 from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason
 from cynosure.engine.sampler import Row, new_dice
 from cynosure.engine.schedule import SequenceView
@@ -32,6 +34,7 @@ class Sequence:
         self.was_admitted = False
         self.is_abandoned = False
         self.num_scored = 0
+        self.notes = Recorder(request)
         self._dice = new_dice(request.params.seed)
         self._matcher = matcher
         self._notify = notify
@@ -64,6 +67,8 @@ class Sequence:
         """
         request = self.request
         allowed = None if self._matcher is None else self._matcher.allowed(vocab_size)
+        if allowed is not None:
+            self.notes.constrained(int(allowed.sum()))
         return Row(request.params, request.token_ids, self.generated, self._dice, eos_token_ids, allowed)
 
     def accept(self, token_id: int, eos_token_ids: frozenset[int]) -> FinishReason | None:
@@ -74,6 +79,7 @@ class Sequence:
         """
         params = self.request.params
         self.token_ids.append(token_id)
+        self.notes.chose()
         is_complete = False
         if self._matcher is not None and token_id not in params.ends(eos_token_ids):
             self._matcher.accept(token_id)
@@ -87,7 +93,8 @@ class Sequence:
             request_id=request.request_id,
             num_tokens=len(self.token_ids),
             num_computed=self.num_computed,
-            max_num_tokens=request.max_num_tokens,
+            # Pages are planned with room for a next token, also where none will be chosen.
+            max_num_tokens=max(request.max_num_tokens, self.num_prompt_tokens + 1),
             num_blocks_held=len(self.pages.blocks),
             num_blocks_shared=num_shared,
             priority=request.priority,
@@ -106,6 +113,6 @@ class Sequence:
             self.is_abandoned = True
 
     def end(self, event: TerminalEvent) -> None:
-        """Give the pages back, then say how it ended."""
+        """Give the pages back, then say how it ended, and how it went."""
         self.pages.release()
-        self.tell(event)
+        self.tell(replace(event, report=self.notes.report()))

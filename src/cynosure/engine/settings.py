@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cynosure.core.errors import InputError
+from cynosure.core.errors import InputError, UnknownOption
+
+KV_CACHE_DTYPES = ("auto", "bfloat16", "float32", "int8")
+KERNELS = ("auto", "native", "torch")
 
 
 @dataclass(frozen=True)
@@ -12,24 +15,35 @@ class EngineSettings:
     """What one engine may use.
 
     - `kv_cache_bytes`: memory for keys and values, reserved at the start.
+    - `kv_cache_dtype`: what keys and values are kept in; `auto` is the model's dtype, `int8` halves bfloat16.
     - `block_size`: tokens of a page.
     - `max_num_seqs`, `max_num_batched_tokens`, `chunk_size`: what a step may hold (`engine/schedule.py`).
+    - `kernels`: what computes linear layers: `native`, `torch`, or `auto` for the faster one that is here.
     - `has_prefix_cache`: whether requests of one tenant share the pages of a common beginning.
     """
 
     kv_cache_bytes: int = 1 << 30
+    kv_cache_dtype: str = "auto"
     block_size: int = 32
     max_num_seqs: int = 64
     max_num_batched_tokens: int = 1024
     chunk_size: int = 256
+    kernels: str = "auto"
     has_prefix_cache: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges.
 
         Raises:
+            UnknownOption: no cache is kept in such a dtype.
             InputError: a size below 1, or a step that can't hold a token of every sequence.
         """
+        if self.kv_cache_dtype not in KV_CACHE_DTYPES:
+            raise UnknownOption(
+                f"kv_cache_dtype is {self.kv_cache_dtype!r}; choose one of {', '.join(KV_CACHE_DTYPES)}."
+            )
+        if self.kernels not in KERNELS:
+            raise UnknownOption(f"kernels is {self.kernels!r}; choose one of {', '.join(KERNELS)}.")
         for name in ("kv_cache_bytes", "block_size", "max_num_seqs", "max_num_batched_tokens", "chunk_size"):
             if vars(self)[name] < 1:
                 raise InputError(f"{name} is {vars(self)[name]}; the limit is 1. Raise it.")

@@ -1,0 +1,54 @@
+"""Say what is wrong with a request for a model, before anything is computed. Knows nothing of tensors."""
+
+from __future__ import annotations
+
+from cynosure.core.errors import InputError, InputTooLong
+from cynosure.engine.request import Request
+
+
+def check_request(request: Request, vocab_size: int, max_model_len: int | None) -> None:
+    """Raise what a decoder can't take; the same where it is sent and where it is computed.
+
+    Raises:
+        InputError: a token id is not in the vocabulary, or a beam search is asked for.
+        InputTooLong: prompt and answer would pass the longest sequence that the model takes.
+    """
+    _check_ids(request, vocab_size)
+    if request.params.beams is not None:
+        raise InputError("beams are set; only encoder-decoders search along beams here. Leave them out.")
+    if max_model_len is not None and request.max_num_tokens > max_model_len:
+        raise InputTooLong(
+            f"the prompt has {len(request.token_ids)} tokens and may get {request.params.max_tokens} more; "
+            f"the limit is {max_model_len} in all. Shorten it, or lower max_tokens."
+        )
+
+
+def check_seq2seq_request(request: Request, vocab_size: int, max_model_len: int | None) -> None:
+    """Raise what an encoder-decoder can't take: prompt and answer are sequences of their own.
+
+    Raises:
+        InputError: a token id is not in the vocabulary, or the prompt's log-probabilities are asked for.
+        InputTooLong: prompt or answer would pass the longest sequence that the model takes.
+    """
+    _check_ids(request, vocab_size)
+    if request.params.prompt_logprobs is not None:
+        raise InputError(
+            "prompt_logprobs is set; an encoder-decoder reads its prompt and predicts none of it. Leave it "
+            "out."
+        )
+    longest = max(len(request.token_ids), request.params.max_tokens)
+    if max_model_len is not None and longest > max_model_len:
+        raise InputTooLong(
+            f"the prompt has {len(request.token_ids)} tokens and the answer may get "
+            f"{request.params.max_tokens}; the limit is {max_model_len} each. Shorten it, or lower "
+            "max_tokens."
+        )
+
+
+def _check_ids(request: Request, vocab_size: int) -> None:
+    if max(request.token_ids) >= vocab_size:
+        raise InputError(
+            f"the prompt holds token id {max(request.token_ids)}; the vocabulary is 0..{vocab_size - 1}. "
+            "Encode it with this model's tokenizer."
+        )
+    request.params.check_vocabulary(vocab_size)
