@@ -202,3 +202,32 @@ def test_twice_the_text_takes_about_twice_the_time(unit: str) -> None:
         return time.process_time() - begun
 
     assert min(seconds(64_000) for _ in range(2)) < 12 * max(seconds(16_000) for _ in range(2)) + 0.05
+
+
+PROSE = (
+    "The pole star",
+    "Bearer",
+    " token ",
+    ", and. ",
+    "basic \n",
+    "; ",
+    "a",
+    "  ",
+    "steers.\n\n",
+    "x" * 19 + " ",
+)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.sampled_from((*PROSE, *PLANTED)), min_size=1, max_size=14).map("".join),
+    st.lists(st.integers(0, 400), max_size=4),
+)
+@example("send Bearer a1B2c3D4e5F6g7H8 now", [])
+@example("my token a1B2c3D4e5F6g7H8i9 here", [9])
+def test_prose_that_is_passed_over_hides_nothing(text: str, places: list[int]) -> None:
+    """The plain way looks at every run."""
+    found = streamed(cut(text, places), REDACT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cynosure.guard.scan.prose_end", lambda text, start: start)
+        assert check(text, REDACT) == found

@@ -8,12 +8,21 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cynosure.observe.load import EngineLoad
 from cynosure.observe.metrics import FINISHES, ServingMetrics
+from cynosure.observe.process_metrics import ProcessMetrics, ProcessState
 from tests.house.rules import ROOT
 
 NAMES = {
     "cynosure_time_to_first_token_seconds": "histogram",
     "cynosure_time_per_output_token_seconds": "histogram",
+    "cynosure_inter_token_latency_seconds": "histogram",
     "cynosure_e2e_request_latency_seconds": "histogram",
+    "cynosure_request_queue_time_seconds": "histogram",
+    "cynosure_request_prefill_time_seconds": "histogram",
+    "cynosure_request_decode_time_seconds": "histogram",
+    "cynosure_request_inference_time_seconds": "histogram",
+    "cynosure_request_prompt_tokens": "histogram",
+    "cynosure_request_generation_tokens": "histogram",
+    "cynosure_num_preemptions": "counter",
     "cynosure_num_requests_running": "gauge",
     "cynosure_num_requests_waiting": "gauge",
     "cynosure_kv_cache_usage_perc": "gauge",
@@ -56,7 +65,8 @@ def test_an_answer_is_counted_and_timed() -> None:
     model.chose_first(0.3)
     model.chose_next(0.02)
     model.chose_next(0.04)
-    model.finish("length", 0.36)
+    model.finish("length", 0.36, 7, 3)
+    model.went(queue_s=0.01, prefill_s=0.3, decode_s=0.06, num_preemptions=1)
     found = values(metrics)
     assert found["cynosure_prompt_tokens_total{model_name=tiny}"] == 7
     assert found["cynosure_generation_tokens_total{model_name=tiny}"] == 3
@@ -88,7 +98,9 @@ def test_the_load_is_read_when_asked() -> None:
 def test_the_operator_s_page_names_every_metric_and_no_other() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     metrics = ServingMetrics(lambda: {"tiny": EngineLoad()})
+    metrics.watch(ProcessMetrics(lambda: ProcessState(True, 0)))
     metrics.responded(200)
+    metrics.found("input", "card", "redact", 1)
     families = text_string_to_metric_families(metrics.written().decode())
     written = {
         f"{family.name}_total" if family.type == "counter" else family.name

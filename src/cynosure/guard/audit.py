@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -37,8 +37,9 @@ class Outcome(StrEnum):
 class AuditRecord:
     """What is kept of a request: no word of what was asked or answered.
 
-    `principal` names the API key, and is not the key; `guard` counts findings by direction and kind;
-    `error` is the name of a class of our tree.
+    `principal` names the API key, and is not the key; `tenant` is what the server derived from it; `endpoint`
+    is the pattern that answered, and not what was sent; `guard` counts findings by direction and kind;
+    `error` is the name of a class of our tree. `duration_s` counts from the arrival.
     """
 
     request_id: str
@@ -46,8 +47,15 @@ class AuditRecord:
     endpoint: str
     model: str = ""
     principal: str = ""
+    tenant: str = ""
+    method: str = ""
+    status: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
+    finish: str = ""
+    duration_s: float = 0.0
+    first_token_s: float | None = None
     guard: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     error: str = ""
 
@@ -65,13 +73,23 @@ class AuditSettings:
 
 
 class _Waiting:
-    """A record that waits to be written."""
+    """Records that wait to be written, together."""
 
-    def __init__(self, record: str) -> None:
-        self.record = record
+    def __init__(self, records: Sequence[str]) -> None:
+        self.records = records
         self.seq = 0
         self.fault: OSError | None = None
         self.is_settled = False
+
+
+@dataclass(frozen=True)
+class AuditBegun:
+    """That an answer is being sent whose request has not ended: its record follows, unless we die first."""
+
+    request_id: str
+    endpoint: str
+    principal: str = ""
+    tenant: str = ""
 
 
 class AuditLog:
@@ -101,14 +119,13 @@ class AuditLog:
         except OSError as fault:
             raise _cannot_write(path, fault) from fault
 
-    def append(self, record: AuditRecord) -> int:
-        """Write a record; return its number once it is as durable as the settings ask.
+    def append(self, *records: AuditRecord | AuditBegun) -> int:
+        """Write records; return the number of the last once they are as durable as the settings ask.
 
         Raises:
-            AuditFault: It could not be written; the log is as it was before.
+            AuditFault: They could not be written; the log is as it was before.
         """
-        guard = {direction: dict(counts) for direction, counts in record.guard.items()}
-        return self._append({"event": "request", **vars(record), "guard": guard})
+        return self._append([_event_of(record) for record in records])
 
     def close(self) -> None:
         """Sync what is written, and let another process open the log."""
@@ -133,8 +150,9 @@ class AuditLog:
     ) -> None:
         self.close()
 
-    def _append(self, event: Mapping[str, object]) -> int:
-        waiting = _Waiting(json.dumps(event, separators=(",", ":")))
+    def _append(self, events: Sequence[Mapping[str, object]]) -> int:
+        assert events, "there is something to write"
+        waiting = _Waiting([json.dumps(event, separators=(",", ":")) for event in events])
         group: list[_Waiting] = []
         with self._turn:
             self._queue.append(waiting)
@@ -172,8 +190,10 @@ class AuditLog:
             self._begin_file()
         link, lines = self._link, []
         for waiting in group:
-            line, link = self._sealer.seal(link, waiting.record)
-            lines.append(line)
+            for record in waiting.records:
+                line, link = self._sealer.seal(link, record)
+                lines.append(line)
+            waiting.seq = link.seq
         before, size = self._link, self._size
         try:
             _write_all(self._file, b"".join(lines))
@@ -186,8 +206,6 @@ class AuditLog:
             os.ftruncate(self._file, size)
             self._is_spoiled = False
             raise
-        for place, waiting in enumerate(group, 1):
-            waiting.seq = before.seq + place
 
     def _sync(self) -> None:
         os.fdatasync(self._file)
@@ -220,8 +238,9 @@ class AuditLog:
 
     def _begin_file(self) -> None:
         """Go on in a new file; the head says so before the first line stands in it."""
+        opened = _open_log(self._path)
         os.close(self._file)
-        self._file = _open_log(self._path)
+        self._file = opened
         self._size = os.fstat(self._file).st_size
         self._write_head(Head(self._link, self._size))
 
@@ -235,7 +254,7 @@ class AuditLog:
             os.close(lock)
             raise AuditFault(
                 f"audit log {self._path} is being written by another process; two would fork its chain. "
-                f"Stop that one, or name another log."
+                f"Stop that one, or name another log (--audit FOLDER)."
             ) from fault
         return lock
 
@@ -252,7 +271,15 @@ class AuditLog:
             os.ftruncate(self._file, self._size)
         self._sync()
         if tail.torn:
-            self._append({"event": "repair", "dropped_bytes": tail.torn, "dropped_sha256": tail.torn_sha256})
+            repair = {"event": "repair", "dropped_bytes": tail.torn, "dropped_sha256": tail.torn_sha256}
+            self._append([repair])
+
+
+def _event_of(record: AuditRecord | AuditBegun) -> Mapping[str, object]:
+    if isinstance(record, AuditBegun):
+        return {"event": "begun", **vars(record)}
+    guard = {direction: dict(counts) for direction, counts in record.guard.items()}
+    return {"event": "request", **vars(record), "guard": guard}
 
 
 def _open_log(path: Path) -> int:

@@ -73,6 +73,11 @@ class Finding:
     action: Action
     rule: str
 
+    @property
+    def mark(self) -> str:
+        """What stands in its place where it is redacted."""
+        return f"[{self.kind}]"
+
 
 @dataclass(frozen=True)
 class Decision:

@@ -31,6 +31,16 @@ _FOOTER = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _BODY = re.compile(r"[A-Za-z0-9+/=\s\\:,\-]*")
 
 
+# Words of letters alone, each before a word: most of prose. Nothing joins them but a scheme (`Bearer x`).
+_PROSE = re.compile(r"(?:(?!(?i:bearer|basic|token) )[A-Za-z]{1,19}[.,;]?[ \n]{1,3}(?=[A-Za-z]))+")
+
+
+def prose_end(text: str, start: int) -> int:
+    """Where the runs end that start at `start` and can hold nothing; `start` where that is not plain."""
+    found = _PROSE.match(text, start)
+    return found.end() if found else start
+
+
 def run_start(text: str, start: int, end: int) -> int:
     """Where the first run of `text[start:end]` starts; `end` if there is none."""
     found = _NEXT.search(text, start, end)

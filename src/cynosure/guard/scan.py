@@ -19,7 +19,7 @@ from cynosure.guard.fold import fold
 from cynosure.guard.ibans import find_ibans
 from cynosure.guard.kinds import Kind, Span
 from cynosure.guard.phones import find_phones
-from cynosure.guard.runs import run_end, run_start
+from cynosure.guard.runs import prose_end, run_end, run_start
 
 MAX_VISIBLE = 512
 """Characters held back at most, those that are drawn as nothing not counted."""
@@ -70,6 +70,11 @@ class Scanner:
         self._looked_at = 0
         self._going_on: tuple[str, re.Pattern[str]] | None = None
 
+    @property
+    def num_settled(self) -> int:
+        """How many code points were settled so far."""
+        return self._start
+
     def push(self, text: str) -> Settled:
         """Read on; return what is settled by it."""
         self._raw += text
@@ -83,6 +88,9 @@ class Scanner:
         folded, places = fold(self._raw)
         done, spans = self._go_on(folded, places, 0)
         while (window := self._window(folded, places, done)).start < window.end:
+            if not self._looked_at and (plain := prose_end(folded, window.start)) > window.start:
+                done = plain
+                continue
             run = run_end(folded, window.start, window.end, window.start + self._looked_at)
             self._looked_at = 0
             if run.is_closed or (is_end and not window.is_full):

@@ -34,6 +34,11 @@ class StreamFilter:
         return tuple(self._findings)
 
     @property
+    def num_settled(self) -> int:
+        """How many code points of the text no later one can change; up to there `findings` is complete."""
+        return self._scanner.num_settled
+
+    @property
     def action(self) -> Action:
         """The strictest action taken so far."""
         return strictest(self._findings)
@@ -62,7 +67,7 @@ class StreamFilter:
             if finding.action is Action.ALLOW:
                 released.append(settled.text[finding.start - settled.start : at - settled.start])
             elif not goes_on:
-                released.append(f"[{finding.kind}]")
+                released.append(finding.mark)
         released.append(settled.text[at - settled.start :])
         return "".join(released)
 

@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from cynosure.observe.load import EngineLoad
+from cynosure.observe.process_metrics import ProcessMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -37,6 +38,10 @@ WHOLE_S = (
     0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960, 1920, 7680,
 )  # fmt: skip
 
+NUM_TOKENS = (
+    1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000,
+)  # fmt: skip
+
 
 class ModelMetrics:
     """The instruments of one model."""
@@ -48,6 +53,13 @@ class ModelMetrics:
         self._first_token = metrics.first_token.labels(model)
         self._next_token = metrics.next_token.labels(model)
         self._whole = metrics.whole.labels(model)
+        self._queue = metrics.queue.labels(model)
+        self._prefill = metrics.prefill.labels(model)
+        self._decode = metrics.decode.labels(model)
+        self._inference = metrics.inference.labels(model)
+        self._preemptions = metrics.preemptions.labels(model)
+        self._prompt_size = metrics.prompt_size.labels(model)
+        self._answer_size = metrics.answer_size.labels(model)
         self._finished = {finish: metrics.finished.labels(model, finish) for finish in FINISHES}
 
     def read(self, num_tokens: int) -> None:
@@ -64,9 +76,19 @@ class ModelMetrics:
         self._generation_tokens.inc()
         self._next_token.observe(seconds)
 
-    def finish(self, finish: Finish, seconds: float) -> None:
-        """Count an answer's end, and the time since its request came."""
+    def went(self, *, queue_s: float, prefill_s: float, decode_s: float, num_preemptions: int) -> None:
+        """Count what an engine told of a sequence that ended."""
+        self._queue.observe(queue_s)
+        self._prefill.observe(prefill_s)
+        self._decode.observe(decode_s)
+        self._inference.observe(prefill_s + decode_s)
+        self._preemptions.inc(num_preemptions)
+
+    def finish(self, finish: Finish, seconds: float, num_prompt_tokens: int, num_tokens: int) -> None:
+        """Count an answer's end, the time since its request came, and how long both were."""
         self._finished[finish].inc()
+        self._prompt_size.observe(num_prompt_tokens)
+        self._answer_size.observe(num_tokens)
         self._whole.observe(seconds)
 
 
@@ -105,6 +127,26 @@ class ServingMetrics:
             registry=registry,
             buckets=WHOLE_S,
         )
+        self.queue = _times(
+            registry, "request_queue_time", "From the arrival at the engine to the first step."
+        )
+        self.prefill = _times(registry, "request_prefill_time", "From the first step to the first token.")
+        self.decode = _times(registry, "request_decode_time", "From the first token to the last.")
+        self.inference = _times(registry, "request_inference_time", "From the first step to the last token.")
+        self.prompt_size = _sizes(registry, "request_prompt_tokens", "Tokens of a prompt.")
+        self.answer_size = _sizes(registry, "request_generation_tokens", "Tokens of an answer.")
+        self.preemptions = Counter(
+            "cynosure_num_preemptions",
+            "Times that sequences gave up their pages and were computed again, told when they end.",
+            model,
+            registry=registry,
+        )
+        self.findings = Counter(
+            "cynosure_guard_findings",
+            "What the guard found, by where, what and what was done with it.",
+            ["direction", "kind", "action"],
+            registry=registry,
+        )
         self.finished = Counter(
             "cynosure_request_success",
             "Answers by how they ended: stop, length, abort (the client left) or error.",
@@ -114,6 +156,7 @@ class ServingMetrics:
         self.responses = Counter(
             "cynosure_http_responses", "HTTP responses by status.", ["status"], registry=registry
         )
+        registry.register(_Renamed(self.next_token, "cynosure_inter_token_latency_seconds"))
         registry.register(_Loads(read_loads))
         ProcessCollector(registry=registry)
         self._models: dict[str, ModelMetrics] = {}
@@ -124,15 +167,50 @@ class ServingMetrics:
             self._models[name] = ModelMetrics(self, name)
         return self._models[name]
 
+    def watch(self, collector: ProcessMetrics) -> None:
+        """Write what another part tells, beside the rest."""
+        self._registry.register(collector)
+
     def responded(self, status: int) -> None:
         """Count a response."""
         self.responses.labels(str(status)).inc()
+
+    def found(self, direction: str, kind: str, action: str, count: int) -> None:
+        """Count what the guard found; all three are words of ours."""
+        self.findings.labels(direction, kind, action).inc(count)
 
     def written(self) -> bytes:
         """Everything, in Prometheus' text format; a loaded model's series exist before its first request."""
         for name in self._read_loads():
             self.of_model(name)
         return generate_latest(self._registry)
+
+
+def _times(registry: CollectorRegistry, name: str, told: str) -> Histogram:
+    return Histogram(f"cynosure_{name}_seconds", told, ["model_name"], registry=registry, buckets=WHOLE_S)
+
+
+def _sizes(registry: CollectorRegistry, name: str, told: str) -> Histogram:
+    return Histogram(f"cynosure_{name}", told, ["model_name"], registry=registry, buckets=NUM_TOKENS)
+
+
+class _Renamed(Collector):
+    """Shows a metric under a second name: vLLM has changed one, and dashboards know either."""
+
+    def __init__(self, metric: Histogram, name: str) -> None:
+        self._metric = metric
+        self._name = name
+
+    def describe(self) -> list[Metric]:
+        return [Metric(self._name, "", "histogram")]
+
+    def collect(self) -> Iterator[Metric]:
+        for told in self._metric.collect():
+            other = Metric(self._name, told.documentation, told.type)
+            for sample in told.samples:
+                name = self._name + sample.name.removeprefix(told.name)
+                other.add_sample(name, sample.labels, sample.value, sample.timestamp, sample.exemplar)
+            yield other
 
 
 class _Loads(Collector):

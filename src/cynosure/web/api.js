@@ -1,11 +1,18 @@
 // Talk to the server that this page came from. Knows nothing of the page.
 
+import { keptKey } from "./key.js";
+
 export class ApiError extends Error {}
 
+/** The server wants a key, or another one. */
+export class KeyNeeded extends ApiError {}
+
 async function answered(path, options) {
+  const key = keptKey();
+  const headers = { ...options.headers, ...(key && { Authorization: `Bearer ${key}` }) };
   let response;
   try {
-    response = await fetch(path, options);
+    response = await fetch(path, { ...options, headers });
   } catch (failure) {
     if (failure.name === "AbortError") throw failure;
     throw new ApiError("The server does not answer. Is `cynosure serve` still running?");
@@ -16,6 +23,7 @@ async function answered(path, options) {
   } catch {
     throw new ApiError(`The server answered ${response.status} with something that is not JSON.`);
   }
+  if (response.status === 401) throw new KeyNeeded(body.error?.message ?? "An API key is needed.");
   return { response, body };
 }
 

@@ -1,13 +1,16 @@
 // Join the question box, the address and the answer. Knows nothing of how an answer is drawn or fetched.
 
-import { ApiError, ask } from "./api.js";
+import { ApiError, KeyNeeded, ask } from "./api.js";
 import { card } from "./cards.js";
+import { forgetKey, keepKey, keptKey } from "./key.js";
 import { whenReady } from "./readiness.js";
 
 const at = (id) => document.getElementById(id);
 const [form, question, send, status] = ["form", "question", "send", "status"].map(at);
-const panels = ["answer", "nothing", "failure"].map(at);
-const ready = whenReady({ loading: at("loading"), stage: at("stage"), progress: at("progress") });
+const panels = ["answer", "nothing", "failure", "key-needed"].map(at);
+const loading = { loading: at("loading"), stage: at("stage"), progress: at("progress") };
+
+let ready = whenReady(loading);
 
 let underWay = new AbortController();
 
@@ -15,7 +18,20 @@ function showOnly(panel) {
   for (const other of panels) other.hidden = other !== panel;
 }
 
+/** Ask for a key; one that was sent is none of the server's, and is forgotten. */
+function askForKey(failure) {
+  if (keptKey()) at("key-text").textContent = failure.message;
+  forgetKey();
+  status.textContent = "";
+  showOnly(at("key-needed"));
+  at("key").focus();
+}
+
 function showFailure(failure) {
+  if (failure instanceof KeyNeeded) {
+    askForKey(failure);
+    return;
+  }
   if (!(failure instanceof ApiError)) throw failure;
   at("failure-text").textContent = failure.message;
   status.textContent = "";
@@ -73,6 +89,13 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = question.value.trim();
   if (text) submit(text);
+});
+at("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepKey(at("key").value.trim());
+  at("key").value = "";
+  ready = whenReady(loading);
+  ready.then(followAddress, showFailure);
 });
 at("examples").addEventListener("click", (event) => {
   if (event.target instanceof HTMLButtonElement) submit(event.target.textContent);

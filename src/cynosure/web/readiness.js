@@ -1,6 +1,6 @@
 // Wait until the server answers questions, and show how far it is. Knows nothing of questions.
 
-import { ApiError, readiness } from "./api.js";
+import { ApiError, KeyNeeded, readiness } from "./api.js";
 
 const POLL_MS = 400;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -23,7 +23,8 @@ export async function whenReady(elements) {
     try {
       state = await readiness();
     } catch (failure) {
-      if (!(failure instanceof ApiError)) throw failure;
+      if (failure instanceof KeyNeeded) elements.loading.hidden = true;
+      if (failure instanceof KeyNeeded || !(failure instanceof ApiError)) throw failure;
       show(elements, "The server does not answer; trying again", 0, 0);
       await pause(4 * POLL_MS);
       continue;
