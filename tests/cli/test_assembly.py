@@ -1,12 +1,72 @@
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cynosure.cli.assembly import ServeOptions, assemble, named_models
-from cynosure.core.errors import InputError
+from cynosure.cli.local_ranker import load_ranker
+from cynosure.core.errors import CheckpointNotFound, InputError, InputTooLong
+from cynosure.engine.pool.card import ServedModel
+from cynosure.models.embedder import Embedder
 from cynosure.models.minilm import load_minilm
+from cynosure.server.runtime import Stopped
+from cynosure.server.services import Services
+from tests.models.tiny_embedders import write_encoder
+
+LOADED = ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 (index)", "tiny", "labels")
+MERGE = "how do I merge sorted iterables"
+
+#: Serves for real, and asks each kind of model; says which heavy packages came along.
+SERVE_WITHOUT_TORCH = """
+import asyncio, sys
+from pathlib import Path
+from cynosure.cli.assembly import ServeOptions, assemble
+from cynosure.engine.pool.card import ServedModel
+from cynosure.engine.sampling import SamplingParams
+from cynosure.server.services import Generation
+
+index, checkpoint = map(Path, sys.argv[1:])
+options = ServeOptions(index, (ServedModel("tiny", str(checkpoint)),))
+services = assemble(options, lambda stage, done, total: None)
+
+async def ask():
+    model = services.completer("tiny")
+    asked = Generation(tuple(model.encode("a star")), SamplingParams(max_tokens=3))
+    tokens = [token async for token in model.complete(asked)]
+    vectors = await services.embedder("all-MiniLM-L6-v2").embed(["a star"])
+    answer = await services.store("python-docs").ask("how do I merge sorted iterables", 1)
+    return len(tokens) >= 3 and vectors.vectors.shape == (1, 384) and answer.quotes[0].attended
+
+assert asyncio.run(ask())
+services.close()
+print(sorted({"torch", "transformers", "safetensors", "cynosure.attention"} & sys.modules.keys()))
+"""
+
+
+@pytest.fixture(scope="module")
+def labelling(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("labels")
+    write_encoder(folder, "BertForSequenceClassification", id2label={0: "bad", 1: "good"})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def services(index_folder: Path, checkpoint: Path, labelling: Path) -> Iterator[Services]:
+    stages: list[str] = []
+    models = ServedModel("tiny", str(checkpoint)), ServedModel("labels", str(labelling), "float32")
+    options = ServeOptions(index_folder, models)
+    made = assemble(options, lambda stage, done, total: stages.append(stage))
+    assert stages[0] == "Starting the engine"
+    # Short ones may be over before anybody looks.
+    assert set(stages[1:]) <= {"Starting the engine", *(f"Loading {name}" for name in LOADED)}
+    yield made
+    made.close()
 
 
 def test_a_model_is_called_by_its_folder_or_as_wanted(tmp_path: Path) -> None:
@@ -19,32 +79,86 @@ def test_a_model_is_called_by_its_folder_or_as_wanted(tmp_path: Path) -> None:
 
 
 def test_two_models_of_one_name_are_refused() -> None:
-    with pytest.raises(InputError, match=r"two models are called 'x'.*--model OTHER=b/x"):
+    with pytest.raises(InputError, match=r"two models are called 'x'.*OTHER=b/x"):
         named_models(["a/x", "b/x"])
 
 
-def test_everything_is_put_together(index_folder: Path, checkpoint: Path) -> None:
-    stages: list[str] = []
-    options = ServeOptions(index_folder, (("tiny", str(checkpoint)),))
-    services = assemble(options, lambda stage, done, total: stages.append(stage))
+def test_everything_is_put_together(services: Services) -> None:
+    """The embedder of the index serves the index alone."""
     assert list(services.embedders) == ["all-MiniLM-L6-v2"]
     assert list(services.stores) == ["python-docs"]
     assert list(services.completers) == ["tiny"]
-    assert stages == ["Loading the embedder", "Loading tiny"]
+    assert list(services.rankers) == ["labels"]
+    assert services.engine is not None
+    assert services.engine.is_up
 
 
-def test_the_vectors_that_callers_get_are_exact(index_folder: Path) -> None:
+def test_the_vectors_that_callers_get_are_exact(services: Services) -> None:
     """The reference runner's to 0.9999; bfloat16, which the index may take, is not."""
-    texts = ["how do I merge sorted iterables", "Return a new list.", "naïve café, 東京", "x" * 300]
-    services = assemble(ServeOptions(index_folder), lambda stage, done, total: None)
-    got = services.embedders["all-MiniLM-L6-v2"].embed(texts).vectors
-    exact = load_minilm("float32").embed(texts)
-    assert float((got * exact).sum(-1).min()) > 0.999999
+    texts = [MERGE, "Return a new list.", "naïve café, 東京", "x" * 300]
+    got = asyncio.run(services.embedder("all-MiniLM-L6-v2").embed(texts))
+    exact = load_minilm("float32").embed_counted(texts)
+    assert got.token_counts == exact.token_counts
+    assert float((got.vectors * exact.vectors).sum(-1).min()) > 0.999999
     narrow = load_minilm("bfloat16").embed(texts)
-    assert float((narrow * exact).sum(-1).min()) < 0.999999
+    assert float((narrow * exact.vectors).sum(-1).min()) < 0.999999
+
+
+def test_the_embedder_says_its_limits_and_refuses_what_is_over_them(services: Services) -> None:
+    model = services.embedder("all-MiniLM-L6-v2")
+    assert (model.dim, model.max_tokens) == (384, 256)
+    with pytest.raises(InputTooLong, match="256"):
+        asyncio.run(model.embed(["word " * 300]))
+
+
+def test_a_classifier_over_there_is_the_one_here(services: Services, labelling: Path) -> None:
+    readings = [("a star", "the sea"), ("alone",)]
+    remote, local = services.ranker("labels"), load_ranker("labels", labelling)
+    assert (remote.labels, remote.kind, remote.max_tokens) == (local.labels, local.kind, local.max_tokens)
+    got, expected = asyncio.run(remote.score(readings)), asyncio.run(local.score(readings))
+    np.testing.assert_allclose(got.logits, expected.logits, atol=1e-5)
+    assert got.token_counts == expected.token_counts
+
+
+@pytest.mark.parametrize("with_special", [True, False])
+def test_ids_of_a_text_are_that_text(services: Services, embedder: Embedder, with_special: bool) -> None:
+    ids = embedder.tokenizer.encode(MERGE, add_special_tokens=with_special).ids
+    model = services.embedder("all-MiniLM-L6-v2")
+    vectors = asyncio.run(model.embed([model.text_of(ids), MERGE])).vectors
+    np.testing.assert_allclose(vectors[0], vectors[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("ids", [[10**9], [101, 102, 101], [100, 100], [2**40]])
+def test_ids_that_no_text_gives_are_refused(services: Services, ids: list[int]) -> None:
+    with pytest.raises(InputError, match="Send the text"):
+        services.embedder("all-MiniLM-L6-v2").text_of(ids)
 
 
 def test_only_models_where_documentation_is_not_wanted(tmp_path: Path, checkpoint: Path) -> None:
-    options = ServeOptions(tmp_path, (("tiny", str(checkpoint)),), with_docs=False)
-    services = assemble(options, lambda stage, done, total: None)
+    options = ServeOptions(tmp_path, (ServedModel("tiny", str(checkpoint)),), with_docs=False, is_lazy=True)
+    stages: list[str] = []
+    services = assemble(options, lambda stage, done, total: stages.append(stage))
     assert (services.embedders, services.stores) == ({}, {})
+    assert set(stages) == {"Starting the engine"}, "a lazy model is loaded by its first request"
+    services.close()
+
+
+def test_the_server_s_process_has_no_torch_while_it_serves(index_folder: Path, checkpoint: Path) -> None:
+    command = [sys.executable, "-c", SERVE_WITHOUT_TORCH, str(index_folder), str(checkpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
+def test_what_the_engine_can_not_serve_is_said_in_its_words(tmp_path: Path) -> None:
+    options = ServeOptions(tmp_path, (ServedModel("x", str(tmp_path / "absent")),), with_docs=False)
+    with pytest.raises(CheckpointNotFound, match="there is no folder"):
+        assemble(options, lambda stage, done, total: None)
+
+
+def test_whoever_listens_can_stop_a_start(tmp_path: Path, checkpoint: Path) -> None:
+    def report(stage: str, done: int, total: int) -> None:
+        raise Stopped(stage)
+
+    options = ServeOptions(tmp_path, (ServedModel("tiny", str(checkpoint)),), with_docs=False)
+    with pytest.raises(Stopped):
+        assemble(options, report)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,6 +86,58 @@ def test_a_conversation_remembers(model: ScriptedModel) -> None:
         [False, False, False, True],
     ]
     assert "<|im_start|>assistant\nOne **bold** word.<|im_end|>" in prompts[1]
+
+
+def test_a_terminal_does_not_obey_a_model(model: ScriptedModel) -> None:
+    model.answer = "<think>\x1b]0;a\x07</think>b\x1b[2Jc\x9bd"
+    shown = held(model, "first")
+    assert "␛[2Jc�d" in shown
+    assert "\x1b]0" not in shown
+    assert "\x1b[2J" not in shown
+
+
+def test_a_question_may_be_asked_again(model: ScriptedModel) -> None:
+    shown = held(model, "/retry", "first", "second", "/retry", "/quit")
+    assert "Nothing was asked." in shown
+    prompts = [model.tokenizer.decode(prompt) for prompt in model.prompts]
+    assert len(prompts) == 3
+    assert prompts[2] == prompts[1] != prompts[0]
+
+
+def test_a_conversation_is_saved(model: ScriptedModel, tmp_path: Path) -> None:
+    model.answer = "Größe."
+    text, wire = tmp_path / "talk.md", tmp_path / "talk.json"
+    shown = held(
+        model,
+        "/system Be brief.",
+        "first",
+        f"/save {text}",
+        f"/save {wire}",
+        f"/save {text}",
+        "/save",
+        "more",
+    )
+    assert "".join(shown.split()).count("Writtento") == 2
+    assert "already" in shown
+    assert "no file is named" in shown
+    assert text.read_text() == "## System\n\nBe brief.\n\n## You\n\nfirst\n\n## Model\n\nGröße.\n"
+    assert json.loads(wire.read_text())["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "first"},
+        {"role": "assistant", "content": "Größe."},
+    ]
+    assert len(model.prompts) == 2, "the conversation goes on"
+
+
+def test_a_question_that_was_stopped_at_once_is_unasked(model: ScriptedModel) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    chat = Chat(model, SamplingParams(max_tokens=1), None, Console(file=io.StringIO()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AnswerView, "add", stop)
+        converse(chat, lines("first"))
+    assert chat.turns == []
 
 
 def test_thoughts_are_shown_and_forgotten(model: ScriptedModel) -> None:

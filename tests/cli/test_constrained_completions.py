@@ -13,11 +13,12 @@ import openai
 import pytest
 
 from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.local_completer import local_completer
 from cynosure.core.errors import InputError
 from cynosure.engine import SamplingParams, constraints
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.load import load
-from cynosure.server.services import Services
+from cynosure.server.services import Generation, Services
 from tests.server.fakes import CREATED, serving
 
 SCHEMA = {
@@ -31,7 +32,7 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def completer(checkpoint: Path) -> Iterator[EngineCompleter]:
-    made = EngineCompleter("tiny", load(checkpoint, dtype="float32"), EngineSettings(kv_cache_bytes=1 << 20))
+    made = local_completer("tiny", load(checkpoint, dtype="float32"), EngineSettings(kv_cache_bytes=1 << 20))
     yield made
     made.close()
 
@@ -107,7 +108,7 @@ def test_one_who_leaves_while_it_compiles_takes_nothing_along(completer: EngineC
 
 def test_one_that_was_not_prepared_fails_by_itself(completer: EngineCompleter) -> None:
     async def collect(sampling: SamplingParams) -> str:
-        return "".join([token.text async for token in completer.complete([1, 2, 3], sampling)])
+        return "".join([token.text async for token in completer.complete(Generation((1, 2, 3), sampling))])
 
     async def both() -> list[str | BaseException]:
         bad = SamplingParams(9, constraint=constraints.regex("("))

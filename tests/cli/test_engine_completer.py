@@ -11,18 +11,19 @@ import pytest
 import torch
 import transformers
 
-from cynosure.cli.engine_completer import EngineCompleter, load_completer
+from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.local_completer import load_completer
 from cynosure.core.errors import CheckpointNotFound, EmptyInput, InputTooLong, UnsupportedArchitecture
 from cynosure.engine import SamplingParams
 from cynosure.models.tokenizer import Tokenizer
-from cynosure.server.services import Token
+from cynosure.server.services import Generation, Token
 from tests.cli.conftest import continuation
 
 
 def said(model: EngineCompleter, prompt: Sequence[int], max_tokens: int) -> list[Token]:
     async def collect() -> list[Token]:
         sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0)
-        return [token async for token in model.complete(prompt, sampling)]
+        return [token async for token in model.complete(Generation(tuple(prompt), sampling))]
 
     return asyncio.run(collect())
 
@@ -48,7 +49,7 @@ def test_the_end_token_ends_and_is_no_text(
     model = load_completer("tiny", folder, dtype="float32")
     tokens = said(model, model.encode("a sailor"), 10)
     length = ids.index(ids[4]) + 1
-    assert len(tokens) == length
+    assert len([token for token in tokens if token.token_id is not None]) == length
     assert tokens[-1].finish_reason == "stop"
     text = Tokenizer.from_folder(checkpoint).decode(ids[: length - 1])
     assert "".join(token.text for token in tokens) == text
@@ -85,7 +86,7 @@ def test_a_continuation_that_is_closed_early_is_taken_back(checkpoint: Path) -> 
     model = load_completer("tiny", checkpoint)
 
     async def first() -> None:
-        tokens = model.complete([1, 2, 3], SamplingParams(max_tokens=100, temperature=0.0))
+        tokens = model.complete(Generation((1, 2, 3), SamplingParams(max_tokens=100, temperature=0.0)))
         await anext(tokens)
         await tokens.aclose()
 
@@ -100,7 +101,7 @@ def test_one_that_is_dropped_before_its_first_token_is_taken_back_too(checkpoint
     model = load_completer("tiny", checkpoint)
 
     async def drop() -> None:
-        tokens = model.complete([1, 2, 3], SamplingParams(max_tokens=100, temperature=0.0))
+        tokens = model.complete(Generation((1, 2, 3), SamplingParams(max_tokens=100, temperature=0.0)))
         await tokens.aclose()
 
     asyncio.run(drop())
@@ -117,7 +118,7 @@ def test_many_at_once_get_what_each_gets_alone(checkpoint: Path) -> None:
     sampling = SamplingParams(max_tokens=15, temperature=0.0)
 
     async def text(prompt: Sequence[int]) -> str:
-        return "".join([token.text async for token in model.complete(prompt, sampling)])
+        return "".join([token.text async for token in model.complete(Generation(tuple(prompt), sampling))])
 
     async def together() -> list[str]:
         return list(await asyncio.gather(*map(text, prompts)))

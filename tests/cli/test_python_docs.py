@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import heapq
 import inspect
 from pathlib import Path
 
 import pytest
-import torch
 
-from cynosure.cli.python_docs import LINE, PythonDocs, chance, index_path, open_python_docs
+from cynosure.cli.python_docs import LINE, PythonDocs, ThreadedDocs, chance, index_path, open_python_docs
 from cynosure.core.errors import EmptyInput, EnvironmentFault, IndexFault, InputTooLong
 from cynosure.models.embedder import Embedder
 from cynosure.retrieval import Documentation
@@ -67,12 +67,16 @@ def test_questions_that_can_not_be_asked(docs: PythonDocs) -> None:
         docs.ask("x" * 10**6, 3)
 
 
-def test_asking_leaves_the_number_of_threads_alone(docs: PythonDocs) -> None:
-    before = torch.get_num_threads()
-    docs.search(MERGE, 1)
-    with pytest.raises(EmptyInput):
-        docs.search("", 1)
-    assert torch.get_num_threads() == before
+def test_the_server_asks_it_on_threads(docs: PythonDocs) -> None:
+    async def ask() -> tuple[list[str], list[str]]:
+        answers, quotes = await asyncio.gather(threaded.ask(MERGE, 3), threaded.search(MERGE, 3))
+        return [quote.object for quote in answers.quotes], [quote.object for quote in quotes]
+
+    threaded = ThreadedDocs(docs)
+    assert (threaded.name, threaded.num_documents) == (docs.name, docs.num_documents)
+    answered, found = asyncio.run(ask())
+    assert answered == found
+    assert found[0] == "heapq.merge"
 
 
 def test_a_damaged_index_is_built_again(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,6 +80,28 @@ def test_the_real_server_answers_the_stock_client(
         assert "Traceback" not in rest
 
 
+def test_sigterm_lets_what_is_under_way_end_and_takes_the_engine_along(checkpoint: Path) -> None:
+    """One sequence at a time, so that there is enough under way."""
+    options = ["--without-docs", "--max-num-seqs", "1", "--served-model-name", "tiny", "--threads", "1"]
+    with _served(str(checkpoint), *options) as (process, url):
+        _wait(url)
+        body = {"model": "tiny", "prompt": "a", "max_tokens": 100, "ignore_eos": True}
+        with ThreadPoolExecutor(8) as threads:
+            asked = [
+                threads.submit(httpx.post, f"{url}/v1/completions", json=body, timeout=30) for _ in range(8)
+            ]
+            wait(asked, return_when=FIRST_COMPLETED)
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").parent.parent
+            engines = [
+                int(pid) for task in children.iterdir() for pid in (task / "children").read_text().split()
+            ]
+            process.send_signal(signal.SIGTERM)
+            assert [one.result().json()["usage"]["completion_tokens"] for one in asked] == [100] * 8
+        assert process.wait(10) == 0
+        assert engines
+        assert not any(Path(f"/proc/{pid}").exists() for pid in engines)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_at_once_while_it_still_loads(tmp_path: Path, number: signal.Signals) -> None:
     with _served("--index-dir", str(tmp_path)) as (process, url):
@@ -129,6 +152,7 @@ def test_a_model_that_can_not_be_loaded_ends_it_with_one_line(tmp_path: Path) ->
         (["--host", "0.0.0.0"], "there are no API keys"),
         (["--without-docs"], "nothing to serve"),
         (["--threads", "0"], "at least 1"),
+        (["--shutdown-timeout", "0"], "1 to 3600"),
     ],
 )
 def test_what_can_not_be_served(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

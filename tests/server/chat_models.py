@@ -13,7 +13,7 @@ from cynosure.models.chat_format import ChatFormat
 from cynosure.models.template import ChatTemplate
 from cynosure.models.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
-from cynosure.server.services import Services, Token
+from cynosure.server.services import Generation, Services, Token
 from tests.models.real_templates import CHATML
 from tests.models.tiny_tokenizers import byte_level, write
 
@@ -47,9 +47,8 @@ class ScriptedModel:
     async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
         pass
 
-    def complete(
-        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
-    ) -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+        token_ids, sampling = asked.token_ids, asked.sampling
         if len(token_ids) + sampling.max_tokens > MAX_MODEL_LEN:
             raise InputTooLong(
                 f"{len(token_ids)} tokens are too many; the limit is {MAX_MODEL_LEN}. Shorten."
@@ -67,7 +66,7 @@ class ScriptedModel:
             self.num_given += 1
             is_last = index + 1 == min(limit, len(pieces))
             reason = "stop" if limit >= len(pieces) else "length"
-            yield Token(piece, reason if is_last else None, 2 if is_last else 0)
+            yield Token(piece, reason if is_last else None, 2 if is_last else 0, token_id=index)
 
 
 def scripted(folder: Path, source: str | None = SOURCE) -> ScriptedModel:

@@ -21,8 +21,9 @@ from cynosure.observe.load import EngineLoad
 from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
 from cynosure.server.listening import take_port
+from cynosure.server.oversight import Oversight
 from cynosure.server.runtime import Load, Runtime
-from cynosure.server.services import Answer, Attended, Quote, Services, Token, Vectors
+from cynosure.server.services import Answer, Attended, Generation, Quote, Services, Token, Vectors
 from cynosure.server.settings import ServerSettings
 
 DIM = 8
@@ -41,7 +42,7 @@ class FakeEmbedder:
 
     name, dim, max_tokens = "fake-embedder", DIM, MAX_TOKENS
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], tenant: str = "") -> Vectors:
         for text in texts:
             if not text.strip():
                 raise EmptyInput("a text is empty. Write something.")
@@ -70,18 +71,25 @@ class FakeStore:
 
     name, title, num_documents, num_bytes = "fake-docs", "Fake documentation", 3, 4096
 
-    def search(self, query: str, max_results: int) -> Sequence[Quote]:
+    async def search(self, query: str, max_results: int) -> Sequence[Quote]:
         if not query.strip():
             raise EmptyInput("the question is empty. Ask something.")
         if len(query) > 2000:
             raise InputTooLong(f"the question has {len(query)} characters; the limit is 2000. Shorten it.")
         return QUOTES[:max_results]
 
-    def ask(self, question: str, max_results: int) -> Answer:
-        quotes = self.search(question, max_results)
+    async def ask(self, question: str, max_results: int) -> Answer:
+        quotes = await self.search(question, max_results)
         if "nothing" in question:
             return Answer(False, "no passage reaches the score of 0.5", (), 0.4, 0.5)
         return Answer(True, "", tuple(quotes), 0.9, 0.5, {"search": 1.0})
+
+
+class FakeTokenizer:
+    """Spells a token as a word, and any text as token 0."""
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        return " ".join(f"w{token_id}" for token_id in token_ids)
 
 
 @dataclass
@@ -98,6 +106,10 @@ class FakeCompleter:
     tenants: list[str] = field(default_factory=list)
     constraints: list[Constraint | None] = field(default_factory=list)
     is_closed: threading.Event = field(default_factory=threading.Event)
+    #: What stands before the number of a token; the guard holds digits back that may be a card's.
+    prefix: str = " "
+    tokenizer: FakeTokenizer = field(default_factory=lambda: FakeTokenizer())
+    chat: None = None
 
     def encode(self, text: str) -> Sequence[int]:
         return [len(word) for word in text.split()]
@@ -108,9 +120,8 @@ class FakeCompleter:
     async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
         self.constraints.append(sampling.constraint)
 
-    def complete(
-        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
-    ) -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+        token_ids, sampling = asked.token_ids, asked.sampling
         self.tenants.append(tenant)
         if not token_ids:
             raise EmptyInput("prompt 0 has no tokens; give at least one.")
@@ -125,7 +136,7 @@ class FakeCompleter:
                     raise ZeroDivisionError(self.fails_with)
                 await asyncio.sleep(self.pause_s)
                 self.num_given += 1
-                yield Token(f" {index}", "length" if index == count - 1 else None)
+                yield Token(f"{self.prefix}{index}", "length" if index == count - 1 else None, token_id=index)
         finally:
             self.is_closed.set()
 
@@ -143,13 +154,17 @@ def serving(
     wait: bool = True,
     wait_s: float = 20.0,
     admission: Admission | None = None,
+    oversight: Oversight | None = None,
 ) -> Iterator[str]:
     """A real server on a free port; yields its address, once it is ready or at once."""
     settings = settings or ServerSettings(port=0)
     listener = take_port(settings)
     runtime = Runtime(load)
     config = uvicorn.Config(
-        make_app(runtime, settings, admission), log_config=None, lifespan="off", timeout_graceful_shutdown=1
+        make_app(runtime, settings, admission, oversight),
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

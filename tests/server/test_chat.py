@@ -278,11 +278,25 @@ CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments":
 @pytest.mark.parametrize(
     ("more", "param", "words"),
     [
-        ({"n": 2}, "n", ["1", "2"]),
-        ({"logprobs": True}, "logprobs", ["False"]),
-        ({"top_logprobs": 3}, "top_logprobs", ["0"]),
-        ({"tools": [LOOK], "tool_choice": "required"}, "tool_choice", ["'auto' or 'none'", "required"]),
-        ({"tool_choice": {"type": "function", "function": {"name": "look"}}}, "tool_choice", ["auto"]),
+        ({"n": 33}, "n", ["32", "33"]),
+        ({"n": 0}, "n", ["1", "0"]),
+        ({"top_logprobs": 3}, None, ["top_logprobs", "logprobs to be true"]),
+        ({"logprobs": True, "top_logprobs": 21}, "top_logprobs", ["20"]),
+        ({"tool_choice": "required"}, None, ["tool_choice", "no tools"]),
+        (
+            {"tools": [LOOK], "tool_choice": {"type": "function", "function": {"name": "fly"}}},
+            None,
+            ["'fly'"],
+        ),
+        ({"tools": [LOOK, LOOK]}, None, ["two tools", "'look'"]),
+        (
+            {"tools": [LOOK], "tool_choice": "required", "response_format": {"type": "json_object"}},
+            None,
+            ["tool_choice", "json_schema"],
+        ),
+        ({"reasoning_effort": "low"}, None, ["reasoning_effort", "Leave it out"]),
+        ({"priority": -1}, "priority", ["0"]),
+        ({"deadline_ms": 0}, "deadline_ms", ["1"]),
         ({"response_format": {"type": "xml"}}, "response_format", ["json_object"]),
         ({"max_tokens": 1, "max_completion_tokens": 2}, None, ["max_completion_tokens"]),
         ({"stream_options": {}}, None, ["stream"]),
@@ -298,7 +312,6 @@ CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments":
         ({"chat_template_kwargs": {"nope": True}}, None, ["reads no 'nope'"]),
         ({"chat_template_kwargs": {"messages": "x"}}, None, ["messages"]),
         ({"max_tokens": 10**6}, None, ["limit"]),
-        ({"parallel_tool_calls": False}, "parallel_tool_calls", ["True"]),
     ],
 )
 def test_what_is_not_served_is_refused_by_name(

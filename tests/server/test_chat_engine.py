@@ -14,7 +14,7 @@ import torch
 import transformers
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from cynosure.cli.engine_completer import load_completer
+from cynosure.cli.local_completer import load_completer
 from cynosure.server.runtime import Report
 from cynosure.server.services import Services
 from tests.models.tiny_tokenizers import byte_level, write

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import aclosing
 
 import pytest
 
@@ -37,54 +35,19 @@ def test_the_loop_goes_on_while_a_job_runs() -> None:
     compute.close()
 
 
-def test_two_iterations_take_turns() -> None:
-    compute, order = ComputeThread(), []
+def test_failures_come_back_and_nothing_is_begun_after_the_end() -> None:
+    compute, begun = ComputeThread(), threading.Event()
 
-    async def take(name: str) -> None:
-        async for _ in compute.iterate(iter(range(3))):
-            order.append(name)
-
-    async def main() -> None:
-        await asyncio.gather(take("a"), take("b"))
-
-    asyncio.run(main())
-    compute.close()
-    assert order == ["a", "b"] * 3
-
-
-def test_an_iterator_that_nobody_takes_from_is_closed() -> None:
-    compute, closed = ComputeThread(), threading.Event()
-    given: list[int] = []
-
-    def endless() -> Iterator[int]:
-        try:
-            for number in iter(int, 1):
-                given.append(number)
-                yield number
-        finally:
-            closed.set()
-
-    async def main() -> None:
-        async with aclosing(compute.iterate(endless())) as numbers:
-            async for _ in numbers:
-                break
-
-    asyncio.run(main())
-    compute.close()
-    assert closed.is_set()
-    assert len(given) == 1
-
-
-def test_failures_come_back() -> None:
-    compute = ComputeThread()
-
-    def broken() -> Iterator[int]:
-        yield 1
+    def broken() -> None:
         raise ValueError("broken")
 
-    async def main() -> list[int]:
-        return [number async for number in compute.iterate(broken())]
-
     with pytest.raises(ValueError, match="broken"):
-        asyncio.run(main())
+        asyncio.run(compute.run(broken))
+    may_end = threading.Event()
+    running = compute.submit(lambda: may_end.wait(10))
+    queued = compute.submit(begun.set)
+    threading.Timer(0.05, may_end.set).start()
     compute.close()
+    assert running.result()
+    assert queued.cancelled()
+    assert not begun.is_set()

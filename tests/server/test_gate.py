@@ -18,7 +18,7 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with serving(lambda _: services(FakeCompleter(pause_s=0.02)), SETTINGS) as address:
+    with serving(lambda _: services(FakeCompleter(pause_s=0.02, prefix=" w")), SETTINGS) as address:
         yield address
 
 

@@ -17,7 +17,7 @@ from cynosure.observe.load import EngineLoad
 from cynosure.observe.logs import JsonLines, TextLines
 from cynosure.observe.metrics import ServingMetrics
 from cynosure.server.metering import MeteredCompleter
-from cynosure.server.services import Token
+from cynosure.server.services import Generation, Token
 from cynosure.server.visit import Visit, request_id_of
 from tests.observe.test_metrics import values
 from tests.server.fakes import FakeCompleter, services, serving
@@ -121,7 +121,7 @@ def test_times_are_from_arrival_and_from_token_to_token() -> None:
     model = MeteredCompleter(FakeCompleter(), visit, metrics.of_model("fake-completer"), clock)
 
     async def run() -> None:
-        tokens: AsyncGenerator[Token] = model.complete([1, 2], SamplingParams(max_tokens=3))
+        tokens: AsyncGenerator[Token] = model.complete(Generation((1, 2), SamplingParams(max_tokens=3)))
         async for _ in tokens:
             clock.pass_s(0.5)
 
@@ -137,10 +137,10 @@ def test_a_route_can_not_choose_the_tenant() -> None:
     metrics = ServingMetrics().of_model("m")
     model = MeteredCompleter(FakeCompleter(), Visit("id", 0.0, tenant="a"), metrics, FakeClock())
     with pytest.raises(AssertionError, match="settled"):
-        model.complete([1], SamplingParams(max_tokens=1), "b")
+        model.complete(Generation((1,), SamplingParams(max_tokens=1)), "b")
     nobody = MeteredCompleter(FakeCompleter(), Visit("id", 0.0), metrics, FakeClock())
     with pytest.raises(AssertionError, match="nobody was admitted"):
-        nobody.complete([1], SamplingParams(max_tokens=1))
+        nobody.complete(Generation((1,), SamplingParams(max_tokens=1)))
 
 
 @pytest.mark.parametrize("given", ["a", "req_011CT", "00-4bf92f-01", "a.b:c_d", "x" * 128])

@@ -1,36 +1,74 @@
 """Put the rooms together into the services that answer requests. Knows nothing of HTTP or terminals.
 
-Importing this imports torch; commands that need no model leave it alone.
+Models compute in the engine's process; here are their tokenizers, templates and the index, and no torch.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-import torch
-
-from cynosure.cli.engine_completer import EngineCompleter, load_completer
-from cynosure.cli.local_embedder import LocalEmbedder
-from cynosure.cli.python_docs import PythonDocs, index_path, open_python_docs
-from cynosure.core.errors import InputError
-from cynosure.models.minilm import load_minilm
+from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.python_docs import ThreadedDocs, index_path, open_python_docs
+from cynosure.core.errors import CheckpointNotFound, InputError
+from cynosure.engine.pool.card import MINILM, ModelCard, ServedModel
+from cynosure.engine.pool.settings import PoolSettings
+from cynosure.engine.wire_messages import Setup
+from cynosure.models.chat_format import ChatFormat
+from cynosure.models.fingerprint import digests_of, model_id
+from cynosure.models.hub import resolve_checkpoint
+from cynosure.models.minilm_package import NAME, minilm_folder
+from cynosure.models.sentence_folder import read_sentence_folder
+from cynosure.models.template import ChatTemplate, read_templates
+from cynosure.models.tokenizer import Tokenizer
 from cynosure.models.tool_calls import ToolFormat
+from cynosure.server.remote_embedder import BlockingEmbedder, RemoteEmbedder
+from cynosure.server.remote_engine import RemoteEngine
+from cynosure.server.remote_ranker import RemoteRanker
 from cynosure.server.runtime import Report
-from cynosure.server.services import Services
+from cynosure.server.services import ScoreKind, Services
+from cynosure.server.supervisor import Supervisor
+
+#: What requests call the packaged embedder.
+EMBEDDER = NAME.rpartition("/")[2]
+
+#: The same once more, for the index alone: all its vectors are made here, so that it takes the fastest dtype.
+#: Callers keep vectors and compare them with another runner's: theirs are exact, in float32.
+_INDEX_EMBEDDER = f"{EMBEDDER} (index)"
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What to serve: models by name, and the documentation unless it is not wanted."""
+    """What to serve: models by name, and the documentation unless it is not wanted.
+
+    - `is_lazy`: whether a model is loaded by its first request, and not before the server is ready.
+    - `log_level`, `logs_content`: of the engine's process.
+    """
 
     index_folder: Path
-    models: tuple[tuple[str, str], ...] = ()
+    models: tuple[ServedModel, ...] = ()
     with_docs: bool = True
     num_threads: int | None = None
     tool_format: ToolFormat | None = None
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    is_lazy: bool = False
+    log_level: int = logging.WARNING
+    logs_content: bool = False
+
+    @property
+    def setup(self) -> Setup:
+        """What the engine's process is told."""
+        own = (
+            ServedModel(EMBEDDER, MINILM, dtype="float32", is_pinned=True),
+            ServedModel(_INDEX_EMBEDDER, MINILM, is_pinned=True),
+        )
+        models = (*own, *self.models) if self.with_docs else self.models
+        return Setup(models, self.pool, self.num_threads, self.log_level, self.logs_content)
 
 
 def named_models(sources: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -46,27 +84,73 @@ def named_models(sources: Sequence[str]) -> tuple[tuple[str, str], ...]:
             folder = source
             name = Path(source).expanduser().resolve().name
         if name in named or not name:
-            raise InputError(f"two models are called {name!r}. Name one of them: --model OTHER={folder}.")
+            raise InputError(f"two models are called {name!r}. Name one of them: OTHER={folder}.")
         named[name] = folder
     return tuple(named.items())
 
 
 def assemble(options: ServeOptions, report: Report) -> Services:
-    """Load everything; `report` is told of each stage."""
-    if options.num_threads is not None:
-        torch.set_num_threads(options.num_threads)
-    embedders: dict[str, LocalEmbedder] = {}
-    stores: dict[str, PythonDocs] = {}
+    """Start the engine's process, and put what answers requests before it; `report` is told of each stage."""
+    setup = options.setup
+    lazy = {model.name for model in setup.models if options.is_lazy and not model.is_pinned}
+    supervisor = Supervisor(setup, [model.name for model in setup.models if model.name not in lazy])
+    # Read while the engine's process imports torch.
+    with ThreadPoolExecutor(2, thread_name_prefix="tokenizer") as threads:
+        tokenizers = {model.name: threads.submit(_tokenizer_of, model) for model in setup.models}
+        digests = threads.submit(lambda: digests_of(minilm_folder())) if options.with_docs else None
+        # Again and again: a report also lets whoever listens stop what is under way.
+        cards = supervisor.start(lambda stage: report(stage, 0, 0))
+        try:
+            services = _services(options, supervisor, cards, tokenizers)
+            if digests is None:
+                return services
+            fingerprint = partial(model_id, NAME, minilm_folder(), digests.result())
+            card = cards[_INDEX_EMBEDDER]
+            tokenizer = tokenizers[_INDEX_EMBEDDER].result()
+            embedder = BlockingEmbedder(fingerprint(card.dtype), card, tokenizer, supervisor)
+            docs = ThreadedDocs(open_python_docs(index_path(options.index_folder), embedder, report))
+        except BaseException:
+            supervisor.close()
+            raise
+    return replace(services, stores={docs.name: docs})
+
+
+def _services(
+    options: ServeOptions,
+    supervisor: Supervisor,
+    cards: Mapping[str, ModelCard],
+    tokenizers: Mapping[str, Future[Tokenizer]],
+) -> Services:
+    embedders: dict[str, RemoteEmbedder] = {}
+    rankers: dict[str, RemoteRanker] = {}
     completers: dict[str, EngineCompleter] = {}
-    if options.with_docs:
-        report("Loading the embedder", 0, 0)
-        # Callers keep vectors and compare them with another runner's: theirs are exact, in float32, which is
-        # a view of the file. The index, all of whose vectors are made here, takes the fastest.
-        local = LocalEmbedder(load_minilm("float32"))
-        embedders[local.name] = local
-        docs = open_python_docs(index_path(options.index_folder), load_minilm(), report)
-        stores[docs.name] = docs
-    for name, source in options.models:
-        report(f"Loading {name}", 0, 0)
-        completers[name] = load_completer(name, source, tool_format=options.tool_format)
-    return Services(embedders, stores, completers, int(time.time()))
+    for name, card in cards.items():
+        if name == _INDEX_EMBEDDER:
+            continue
+        if card.role.generates:
+            tokenizer = tokenizers[name].result()
+            chat = ChatFormat.of(_template_of(Path(card.folder), tokenizer), tokenizer, options.tool_format)
+            engine = RemoteEngine(card, supervisor)
+            completers[name] = EngineCompleter(name, card, tokenizer, chat, engine)
+        elif card.role.scores:
+            assert card.activation is not None, "a card of a ranker says what its logits mean"
+            rankers[name] = RemoteRanker(card, ScoreKind(card.activation), supervisor)
+        else:
+            embedders[name] = RemoteEmbedder(card, tokenizers[name].result(), supervisor)
+    return Services(embedders, {}, completers, int(time.time()), rankers=rankers, engine=supervisor)
+
+
+def _tokenizer_of(model: ServedModel) -> Tokenizer:
+    folder = minilm_folder() if model.source == MINILM else resolve_checkpoint(model.source)
+    if (folder / "modules.json").is_file():
+        folder = read_sentence_folder(folder).encoder_folder
+    if not (folder / "tokenizer.json").is_file():
+        raise CheckpointNotFound(
+            f"{folder} has no tokenizer.json; a server needs it. Copy it from where the weights came from."
+        )
+    return Tokenizer.from_folder(folder)
+
+
+def _template_of(folder: Path, tokenizer: Tokenizer) -> ChatTemplate | None:
+    sources = read_templates(folder)
+    return ChatTemplate(sources, tokenizer.named_tokens, tokenizer.control_tokens) if sources else None

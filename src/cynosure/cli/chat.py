@@ -9,15 +9,17 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from time import perf_counter
 
 from rich.console import Console
 from rich.markup import escape
 
 from cynosure.cli.chat_input import HELP, Command, Typed, read_typed
+from cynosure.cli.chat_save import save_conversation
 from cynosure.cli.chat_view import AnswerView
-from cynosure.cli.engine_completer import load_completer
-from cynosure.core.errors import CynosureError, InputTooLong
+from cynosure.cli.local_completer import load_completer
+from cynosure.core.errors import CynosureError, InputError, InputTooLong
 from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat_answer import Said
 from cynosure.models.chat_prompt import CallerText, Message
@@ -47,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     with suppress(ImportError):
         importlib.import_module("readline")
     # Refused before the weights are loaded.
+    if arguments.max_tokens is not None and arguments.max_tokens < 1:
+        raise InputError(f"--max-tokens is {arguments.max_tokens}; the limit is 1. Raise it.")
     sampling = SamplingParams(
         max_tokens=1 if arguments.max_tokens is None else arguments.max_tokens,
         temperature=arguments.temperature,
@@ -76,14 +80,19 @@ class Chat:
     system: str = ""
     turns: list[tuple[str, str]] = field(default_factory=list)
 
-    def messages(self, question: str) -> list[Message]:
-        """The conversation as templates read it."""
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """Who said what so far."""
         said = [("system", self.system)] if self.system else []
         for asked, answered in self.turns:
             said += [("user", asked), ("assistant", answered)]
+        return said
+
+    def messages(self, question: str) -> list[Message]:
+        """The conversation as templates read it."""
         return [
             Message(role, f"messages[{at}]", (CallerText(text, f"messages[{at}].content"),))
-            for at, (role, text) in enumerate([*said, ("user", question)])
+            for at, (role, text) in enumerate([*self.said, ("user", question)])
         ]
 
     async def ask(self, question: str, heard: list[str]) -> None:
@@ -119,6 +128,8 @@ def converse(chat: Chat, read_line: Callable[[str], str]) -> None:
             try:
                 typed = read_typed(read_line)
             except EOFError:
+                # The shell's own prompt begins a line.
+                console.print(end="\n" if console.is_terminal else "")
                 return
             except KeyboardInterrupt:
                 console.print("[dim]/quit ends[/]")
@@ -128,10 +139,13 @@ def converse(chat: Chat, read_line: Callable[[str], str]) -> None:
                 continue
             if typed.command is Command.QUIT:
                 return
-            if typed.command is not None:
+            question = typed.text if typed.command is None else ""
+            if typed.command is Command.RETRY and chat.turns:
+                question = chat.turns.pop()[0]
+            elif typed.command is not None:
                 _obey(chat, typed)
-            elif typed.text:
-                _answer(chat, typed.text, runner)
+            if question:
+                _answer(chat, question, runner)
 
 
 def _answer(chat: Chat, question: str, runner: asyncio.Runner) -> None:
@@ -146,7 +160,9 @@ def _answer(chat: Chat, question: str, runner: asyncio.Runner) -> None:
     except CynosureError as failure:
         chat.console.print(f"[red]{escape(str(failure))}[/]")
         return
-    chat.turns.append((question, "".join(heard)))
+    # A question that was stopped before a word came is as good as unasked.
+    if heard:
+        chat.turns.append((question, "".join(heard)))
 
 
 def _obey(chat: Chat, typed: Typed) -> None:
@@ -159,9 +175,22 @@ def _obey(chat: Chat, typed: Typed) -> None:
     elif typed.command is Command.UNDO:
         forgotten = chat.turns.pop()[0] if chat.turns else ""
         console.print(f"[dim]Forgotten: {escape(forgotten)}[/]" if forgotten else "[dim]Nothing was said.[/]")
+    elif typed.command is Command.RETRY:
+        console.print("[dim]Nothing was asked.[/]")
+    elif typed.command is Command.SAVE:
+        _save(chat, Path(typed.text).expanduser())
     elif typed.command is Command.SYSTEM:
         chat.system = typed.text
         console.print("[dim]From now on.[/]")
+
+
+def _save(chat: Chat, path: Path) -> None:
+    try:
+        save_conversation(path, chat.said)
+    except CynosureError as failure:
+        chat.console.print(f"[red]{escape(str(failure))}[/]")
+    else:
+        chat.console.print(f"[dim]Written to {escape(str(path))}.[/]")
 
 
 def _piped(_: str) -> str:

@@ -18,7 +18,9 @@ class Command(Enum):
     QUIT = "/quit"
     CLEAR = "/clear"
     UNDO = "/undo"
+    RETRY = "/retry"
     SYSTEM = "/system"
+    SAVE = "/save"
     HELP = "/help"
 
 
@@ -26,7 +28,9 @@ HELP = f"""\
 {Command.QUIT.value}          end (or Ctrl-D)
 {Command.CLEAR.value}         forget the conversation
 {Command.UNDO.value}          forget the last question and its answer
+{Command.RETRY.value}         ask the last question again
 {Command.SYSTEM.value} TEXT   say how to answer, from now on; without a text, say nothing
+{Command.SAVE.value} FILE     write the conversation: as Markdown, or as messages where FILE ends with .json
 {Command.HELP.value}          this
 
 A line that ends with {CONTINUED} goes on in the next; {FENCE} opens and closes a text of many lines.

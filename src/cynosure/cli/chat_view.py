@@ -18,6 +18,12 @@ from cynosure.models.chat_answer import Part, Said, Thought
 _FENCE = "```"
 _BREAK = "\n\n"
 _THOUGHT = "dim italic"
+#: A model's control characters are shown as pictures: a terminal would obey them.
+_VISIBLE = (
+    {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"}
+    | {0x7F: 0x2421}
+    | dict.fromkeys(range(0x80, 0xA0), "\N{REPLACEMENT CHARACTER}")
+)
 
 
 class AnswerView:
@@ -34,6 +40,8 @@ class AnswerView:
         """Begin to draw."""
         if self._console.is_terminal:
             self._live.start()
+            # Reading a long prompt takes its time; this goes with the first token.
+            self._live.update(Text("…", "dim"), refresh=True)
         return self
 
     def __exit__(
@@ -55,12 +63,13 @@ class AnswerView:
             if isinstance(part, Said):
                 self._console.out(part.text, end="", highlight=False)
             return
+        text = part.text.translate(_VISIBLE)
         if isinstance(part, Thought):
-            self._thought += part.text
+            self._thought += text
             self._print_thought(keep_last_line=True)
         else:
             self._print_thought()
-            self._said += part.text
+            self._said += text
             self._print_said(_complete(self._said))
         self._live.update(self._open(), refresh=True)
 

@@ -7,9 +7,11 @@ import asyncio
 import sys
 from contextlib import aclosing
 
-from cynosure.cli.engine_completer import EngineCompleter, load_completer
-from cynosure.core.errors import EmptyInput
+from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.local_completer import load_completer
+from cynosure.core.errors import EmptyInput, InputError
 from cynosure.engine.sampling import SamplingParams
+from cynosure.server.services import Generation
 from cynosure.server.stop_text import StopText
 
 
@@ -36,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise EmptyInput("the prompt is empty; there is nothing to continue. Write one.")
     if not all(arguments.stop):
         raise EmptyInput("a --stop text is empty; it would end everything at once. Leave it out.")
+    if arguments.max_tokens < 1:
+        raise InputError(f"--max-tokens is {arguments.max_tokens}; the limit is 1. Raise it.")
     sampling = SamplingParams(
         max_tokens=arguments.max_tokens, temperature=arguments.temperature, seed=arguments.seed
     )
@@ -48,7 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 async def _continue(model: EngineCompleter, prompt: str, sampling: SamplingParams, stop: StopText) -> None:
-    async with aclosing(model.complete(model.encode(prompt), sampling)) as tokens:
+    asked = Generation(tuple(model.encode(prompt)), sampling)
+    async with aclosing(model.complete(asked)) as tokens:
         async for token in tokens:
             _write(stop.push(token.text))
             if stop.is_stopped:

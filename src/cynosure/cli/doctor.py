@@ -15,6 +15,7 @@ from cynosure.cli.home import data_home
 from cynosure.cli.python_docs import index_path
 from cynosure.core.errors import CynosureError
 from cynosure.evaluate.results import describe_machine
+from cynosure.kernels import kernels, why_none
 from cynosure.models.minilm import load_minilm
 from cynosure.retrieval import open_index, python_source
 from cynosure.server.listening import take_port
@@ -57,7 +58,16 @@ def machine() -> list[Finding]:
         Finding("torch", metadata.version("torch")),
         Finding("processor", f"{about['cpu']}, {about['cores']} cores, {about['ram_gib']} GiB"),
         Finding("instructions", ", ".join(features) or "none that are looked for"),
+        native_kernels(),
     ]
+
+
+def native_kernels() -> Finding:
+    """Which variant of the CPU kernels runs; without any all works, and slower."""
+    if reason := why_none():
+        return Finding("kernels", f"none, torch computes everything, several times slower: {reason}")
+    found = kernels()
+    return Finding("kernels", "; ".join([f"{found.variant}, {found.num_threads} threads", *found.rejected]))
 
 
 def documentation(path: Path) -> list[Finding]:

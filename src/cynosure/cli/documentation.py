@@ -11,8 +11,8 @@ from rich.console import Console
 
 from cynosure.cli.home import data_home
 from cynosure.cli.loading_bar import LoadingBar
+from cynosure.cli.local_embedder import load_local_embedder
 from cynosure.cli.python_docs import PythonDocs, build_python_docs, index_path, open_python_docs
-from cynosure.models.minilm import load_minilm
 
 
 def add_index_argument(parser: argparse.ArgumentParser) -> None:
@@ -29,12 +29,12 @@ def open_documentation(arguments: argparse.Namespace) -> PythonDocs:
     """Open the index; where there is none that fits, build it with a bar on standard error."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with LoadingBar(Console(stderr=True, highlight=False)) as bar:
-        return open_python_docs(path_of(arguments), load_minilm(), bar.show)
+        return open_python_docs(path_of(arguments), load_local_embedder(), bar.show)
 
 
 def rebuild_documentation(arguments: argparse.Namespace) -> PythonDocs:
     """Build the index whether or not there is one."""
     with LoadingBar(Console(stderr=True, highlight=False)) as bar:
-        embedder = load_minilm()
+        embedder = load_local_embedder()
         build_python_docs(path_of(arguments), embedder, bar.show)
         return open_python_docs(path_of(arguments), embedder, bar.show)

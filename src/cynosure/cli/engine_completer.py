@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 import weakref
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
-from cynosure.core.errors import CheckpointNotFound, EngineFault, UnsupportedArchitecture
+from cynosure.core.errors import DeadlineUnmet, EngineFault, InputTooLong
 from cynosure.engine import (
     Cancelled,
+    Constraint,
     Event,
     Failed,
     Finished,
     FinishReason,
+    PromptLogprobs,
+    RefusalReason,
     Refused,
     Request,
     SamplingParams,
     TokenEvent,
 )
-from cynosure.engine.core import EngineCore
-from cynosure.engine.engine import Engine
-from cynosure.engine.grammar_cache import GrammarCache
-from cynosure.engine.grammar_process import TokenizerDefinition
-from cynosure.engine.settings import EngineSettings
+from cynosure.engine.pool.card import ModelCard
 from cynosure.models.chat_format import ChatFormat
-from cynosure.models.decoder import Decoder
-from cynosure.models.load import LanguageModel, load
 from cynosure.models.tokenizer import Tokenizer
-from cynosure.models.tool_calls import ToolFormat
 from cynosure.observe.load import EngineLoad
-from cynosure.server.services import Token
+from cynosure.server.services import Generation, ScoredToken, Token
 
 _FINISH = {
     FinishReason.EOS: "stop",
@@ -40,6 +38,9 @@ _FINISH = {
     FinishReason.COMPLETE: "stop",
     FinishReason.LENGTH: "length",
 }
+
+
+_TERMINAL = (Finished, Refused, Failed, Cancelled)
 
 
 @dataclass(frozen=True)
@@ -50,64 +51,49 @@ class _Pending:
     mailbox: asyncio.Queue[Event]
 
 
+class EnginePort(Protocol):
+    """An engine for one model, in this process or behind a connection."""
+
+    @property
+    def load(self) -> EngineLoad:
+        """How busy it is; a moment old."""
+        ...
+
+    def submit(self, request: Request, notify: Callable[[Event], None]) -> None:
+        """Check a request at once, then begin it; `notify` is called on another thread and must not block."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """Forget a request."""
+        ...
+
+    def grammar(self, constraint: Constraint, tenant: str = "") -> Future[Any]:
+        """Have a constraint ready."""
+        ...
+
+    def close(self) -> None:
+        """End what is under way."""
+        ...
+
+
 class EngineCompleter:
-    """What `/v1/completions` and chat ask, answered by an engine in this process."""
+    """What `/v1/completions` and chat ask, answered by an engine."""
 
     def __init__(
-        self,
-        name: str,
-        model: LanguageModel,
-        settings: EngineSettings | None = None,
-        tool_format: ToolFormat | None = None,
+        self, name: str, card: ModelCard, tokenizer: Tokenizer, chat: ChatFormat | None, engine: EnginePort
     ) -> None:
-        """Check that the model continues text, and start its engine.
-
-        Raises:
-            UnsupportedArchitecture: it does something else.
-            CheckpointNotFound: its folder has no tokenizer.
-        """
-        if not isinstance(model.graph, Decoder):
-            raise UnsupportedArchitecture(
-                f"{model.architecture} in {model.folder} is of kind {model.kind.value}; completions need a "
-                "decoder. Name another folder."
-            )
-        if model.tokenizer is None:
-            raise CheckpointNotFound(
-                f"{model.folder} has no tokenizer.json; completions need it. Copy it from where the weights "
-                "came from."
-            )
+        """Put text before an engine; `card` says which tokens end an answer, and how long it may be."""
         self.name = name
-        self.max_model_len: int | None = model.spec.max_model_len
-        self.model = model
-        self.tokenizer: Tokenizer = model.tokenizer
-        self.chat = ChatFormat.of(model.chat_template, model.tokenizer, tool_format)
-        self._core = EngineCore(
-            model.graph,
-            model.generation_defaults.eos_token_ids,
-            settings or EngineSettings(),
-            model_id=f"{name}@{model.folder}",
-            backend=model.backend,
-        )
-        definition = TokenizerDefinition(
-            model.tokenizer.definition,
-            max(model.spec.vocab_size, model.tokenizer.vocab_size),
-            model.generation_defaults.eos_token_ids,
-        )
-        self.engine = Engine(self._core, GrammarCache(definition))
+        self.max_model_len: int | None = card.max_model_len
+        self.tokenizer = tokenizer
+        self.chat = chat
+        self.engine = engine
+        self._eos_token_ids = card.eos_token_ids
 
     @property
     def load(self) -> EngineLoad:
         """How busy the engine is; a moment old."""
-        now, prefixes = self.engine.snapshot, self._core.tree.statistics
-        num_idle = now.num_free_blocks + now.num_cached_blocks
-        block_size = self._core.settings.block_size
-        return EngineLoad(
-            num_running=now.num_running,
-            num_waiting=now.num_waiting,
-            kv_cache_usage=1 - num_idle / now.num_blocks,
-            num_prefix_queries=(prefixes.num_hits + prefixes.num_misses) * block_size,
-            num_prefix_hits=prefixes.num_hits * block_size,
-        )
+        return self.engine.load
 
     def encode(self, text: str) -> Sequence[int]:
         """Token ids of a prompt, with what the checkpoint puts before it."""
@@ -125,9 +111,7 @@ class EngineCompleter:
             # Others may wait for the same one: whoever leaves must not take it along.
             await asyncio.shield(asyncio.wrap_future(grammar))
 
-    def complete(
-        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
-    ) -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
         """Check the prompt at once; then give tokens as they are chosen. Closing it takes the request back.
 
         Needs a running event loop.
@@ -139,11 +123,12 @@ class EngineCompleter:
         pending = _Pending(uuid.uuid4().hex, asyncio.Queue())
 
         def notify(event: Event) -> None:
+            if asked.on_report is not None and isinstance(event, _TERMINAL) and event.report is not None:
+                loop.call_soon_threadsafe(asked.on_report, event.report)
             loop.call_soon_threadsafe(pending.mailbox.put_nowait, event)
 
-        request = Request(pending.request_id, tuple(token_ids), sampling, tenant)
-        self.engine.submit(request, notify)
-        tokens = self._tokens(pending)
+        self.engine.submit(_request(pending.request_id, asked, tenant), notify)
+        tokens = self._tokens(pending, asked)
         # A generator that is dropped before its first token never runs, nor its `finally`.
         weakref.finalize(tokens, self.engine.cancel, pending.request_id)
         return tokens
@@ -152,22 +137,33 @@ class EngineCompleter:
         """Stop the engine; what is under way fails."""
         self.engine.close()
 
-    async def _tokens(self, pending: _Pending) -> AsyncGenerator[Token]:
-        decoder = self.tokenizer.stream(shown=() if self.chat is None else self.chat.shown_tokens)
-        held: TokenEvent | None = None
+    async def _tokens(self, pending: _Pending, asked: Generation) -> AsyncGenerator[Token]:
+        shown = () if self.chat is None else self.chat.shown_tokens
+        decoder = self.tokenizer.stream(skip_special_tokens=asked.skips_special, shown=shown)
+        sampling = asked.sampling
+        ends = sampling.ends(self._eos_token_ids)
+        last: TokenEvent | None = None
+        prompt: list[ScoredToken] = []
         try:
-            # One token is held back, because what ended the text is told after it.
             while True:
                 event = await pending.mailbox.get()
                 if isinstance(event, TokenEvent):
-                    if held is not None:
-                        yield Token(decoder.push(held.token_id))
-                    held = event
+                    if event.token_id in ends:
+                        # It is no text, whatever the tokenizer makes of it; why it ended is told next.
+                        last = event
+                        continue
+                    yield _token(event, decoder.push(event.token_id), sampling, prompt)
+                    prompt = []
+                elif isinstance(event, PromptLogprobs):
+                    prompt += map(ScoredToken, event.tokens, event.top_logprobs)
                 elif isinstance(event, Finished):
-                    assert held is not None
-                    # The end token is no text, whatever the tokenizer makes of it.
-                    text = decoder.push(held.token_id) if event.reason.last_is_text else ""
-                    yield Token(text + decoder.finish(), _FINISH[event.reason], event.usage.cached_tokens)
+                    rest = decoder.finish()
+                    if rest:
+                        yield Token(rest)
+                    end = _token(last, "", sampling, prompt)
+                    yield replace(
+                        end, finish_reason=_FINISH[event.reason], num_cached=event.usage.cached_tokens
+                    )
                     return
                 elif isinstance(event, Failed | Refused | Cancelled):
                     raise _error_of(event)
@@ -175,20 +171,42 @@ class EngineCompleter:
             self.engine.cancel(pending.request_id)
 
 
-def load_completer(
-    name: str,
-    source: str | Path,
-    dtype: str = "auto",
-    backend: str = "auto",
-    tool_format: ToolFormat | None = None,
-) -> EngineCompleter:
-    """Load a decoder and its tokenizer from a folder, or by a hub id."""
-    return EngineCompleter(name, load(source, dtype=dtype, backend=backend), tool_format=tool_format)
+def _request(request_id: str, asked: Generation, tenant: str) -> Request:
+    deadline_s = None if asked.deadline_ms is None else time.monotonic() + asked.deadline_ms / 1000
+    return Request(
+        request_id,
+        asked.token_ids,
+        asked.sampling,
+        tenant,
+        asked.priority,
+        deadline_s,
+        segments=asked.segments,
+        is_reproducible=asked.is_reproducible,
+    )
+
+
+def _token(
+    event: TokenEvent | None, text: str, sampling: SamplingParams, prompt: Sequence[ScoredToken]
+) -> Token:
+    """A chosen token, or the end alone."""
+    if event is None:
+        return Token(text, prompt_logprobs=tuple(prompt))
+    logprob = None if sampling.logprobs is None else event.logprob
+    return Token(
+        text,
+        num_cached=event.cached_tokens,
+        token_id=event.token_id,
+        logprob=logprob,
+        top_logprobs=event.top_logprobs,
+        prompt_logprobs=tuple(prompt),
+    )
 
 
 def _error_of(event: Failed | Refused | Cancelled) -> Exception:
     if isinstance(event, Failed):
         return event.error
     if isinstance(event, Refused):
-        return EngineFault(event.message)
+        if event.reason is RefusalReason.TOO_LARGE:
+            return InputTooLong(event.message)
+        return DeadlineUnmet(event.message, event.predicted_wait_s or 1.0)
     return EngineFault("the request was cancelled before its answer was complete. Send it again.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from cynosure.cli.documentation import add_index_argument, open_documentation, path_of, rebuild_documentation
+from cynosure.cli.local_embedder import load_local_embedder
 from cynosure.cli.python_docs import open_python_docs
 from cynosure.core.errors import IndexFault
-from cynosure.models.minilm import load_minilm
 
 ACTIONS = ("build", "rebuild", "status")
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.action == "build":
         docs = open_documentation(arguments)
     else:
-        docs = open_python_docs(path_of(arguments), load_minilm(), _refuse)
+        docs = open_python_docs(path_of(arguments), load_local_embedder(), _refuse)
     print(f"{docs.title}: {docs.num_documents} objects, {docs.num_passages} passages")
     print(f"{path_of(arguments)}: {docs.num_bytes / 2**20:.1f} MiB")
     return 0

@@ -1,41 +1,59 @@
-"""Serve the packaged embedder under a short name. Knows nothing of HTTP."""
+"""Search with the packaged embedder in this process, for a command on the terminal. Knows nothing of HTTP.
+
+Importing this imports torch; the server, whose engine has a process of its own, leaves it alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from cynosure.core.errors import InputError
-from cynosure.models.embedder import Embedder
-from cynosure.server.services import Vectors
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from cynosure.models.embedder import AttendedTokens, Embedder
+from cynosure.models.minilm import load_minilm
 
 
 class LocalEmbedder:
-    """What `/v1/embeddings` asks, answered by an embedder in this process."""
+    """An embedder that is asked for single questions, between which nothing else computes."""
 
     def __init__(self, embedder: Embedder) -> None:
-        """Name it by the last part of its own name."""
-        self.name = embedder.name.rpartition("/")[2]
+        """Stand before an embedder that is loaded."""
+        self.model_id = embedder.model_id
         self.dim = embedder.dim
         self.max_tokens = embedder.max_tokens
         self._embedder = embedder
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """Vectors of length 1 and the tokens that were read."""
-        found = self._embedder.embed_counted(texts)
-        return Vectors(found.vectors, found.token_counts)
+    def count_tokens(self, text: str) -> int:
+        """As the embedder does."""
+        return self._embedder.count_tokens(text)
 
-    def text_of(self, token_ids: Sequence[int]) -> str:
-        """The text that is read as these ids, with or without the special ones.
+    def embed(self, texts: list[str]) -> Float32[np.ndarray, "texts dim"]:
+        """As the embedder does."""
+        if len(texts) > 1:
+            return self._embedder.embed(texts)
+        with _one_thread():
+            return self._embedder.embed(texts)
 
-        The embedder reads texts. Ids that no text gives would change their meaning on the way, so that they
-        are refused.
-        """
-        tokenizer = self._embedder.tokenizer
-        text = tokenizer.decode(token_ids)
-        again = (tokenizer.encode(text), tokenizer.encode(text, add_special_tokens=False))
-        if list(token_ids) not in [list(encoding.ids) for encoding in again]:
-            raise InputError(
-                f"the {len(token_ids)} token ids given are no reading of a text by {self.name}. Send the "
-                "text."
-            )
-        return text
+    def attended(self, text: str) -> AttendedTokens:
+        """As the embedder does."""
+        with _one_thread():
+            return self._embedder.attended(text)
+
+
+def load_local_embedder() -> LocalEmbedder:
+    """The packaged embedder, in the fastest dtype here: it makes all vectors of the index."""
+    return LocalEmbedder(load_minilm())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute a few tokens on one thread: more would wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

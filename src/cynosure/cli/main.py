@@ -22,6 +22,7 @@ FAILED, INTERRUPTED = 1, 130
 #: Packages that are not of the base, and what installs them.
 EXTRAS: Mapping[str, str] = {
     "fastapi": "server",
+    "msgpack": "server",
     "starlette": "server",
     "uvicorn": "server",
     "prometheus_client": "server",
@@ -56,6 +57,9 @@ COMMANDS: Mapping[str, Command] = {
     "index": Command("cynosure.cli.index", "build, rebuild or describe the index of the documentation"),
     "chat": Command("cynosure.cli.chat", "converse with a model from a folder"),
     "complete": Command("cynosure.cli.complete", "continue a prompt with a model from a folder"),
+    "quantize": Command("cynosure.cli.quantize", "write a checkpoint again with weights of 8 or 4 bits"),
+    "eval": Command("cynosure.cli.eval", "measure how well a model predicts, and what quantising costs"),
+    "train": Command("cynosure.cli.train", "train a small model on the text of this Python"),
     "explain": Command("cynosure.cli.explain", "show which tokens a mask lets attend to which"),
     "audit": Command("cynosure.cli.audit", "check the chain of the audit log"),
     "doctor": Command("cynosure.cli.doctor", "say what this machine has and what is missing"),

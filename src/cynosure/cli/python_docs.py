@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
+from typing import Protocol
 
 import apsw
-import torch
 
 from cynosure.core.errors import EnvironmentFault, IndexFault
 from cynosure.insight import evidence_of
-from cynosure.models.embedder import Embedder
+from cynosure.insight.evidence import AttendsTokens
 from cynosure.retrieval import (
     AttendedSpan,
     DocsSearch,
+    Embedder,
     Hit,
     build_index,
     open_index,
@@ -32,19 +34,26 @@ from cynosure.server.services import Answer, Attended, Quote
 
 NAME = "python-docs"
 
+#: Questions that are ranked at one time; others wait.
+MAX_ASKING = 4
+
 #: Where scores say as much for a passage as against it.
 LINE = 0.5
 
 _log = logging.getLogger(__name__)
 
 
+class DocsEmbedder(Embedder, AttendsTokens, Protocol):
+    """What turns passages into vectors, and tells what it attended to in them."""
+
+
 class PythonDocs:
-    """What `/v1/ask` and the search of a vector store ask, answered in this process."""
+    """The documentation, searched and quoted. May be asked by several threads."""
 
     name = NAME
     title = f"Documentation of Python {sys.version.split()[0]}"
 
-    def __init__(self, search: DocsSearch, embedder: Embedder) -> None:
+    def __init__(self, search: DocsSearch, embedder: DocsEmbedder) -> None:
         """Take an opened index, and the embedder that made it."""
         self.num_documents = len(search.store.contents.entries)
         self.num_passages = len(search.store.contents.passages)
@@ -54,17 +63,15 @@ class PythonDocs:
 
     def search(self, query: str, max_results: int) -> Sequence[Quote]:
         """The best passages, at most one an object, best first, whatever their score."""
-        with _one_thread():
-            found = self._search.search(query, max_results)
+        found = self._search.search(query, max_results)
         return [_quote(hit, found.calibration.threshold) for hit in found.hits]
 
     def ask(self, question: str, max_results: int) -> Answer:
         """The best passages with what was attended to in them, or none where nothing fits."""
-        with _one_thread():
-            found = self._search.search(question, max_results)
-            begun = perf_counter()
-            quoted = quote(question, found, self._words)
-            taken = found.timings_ms | {"evidence": 1e3 * (perf_counter() - begun)}
+        found = self._search.search(question, max_results)
+        begun = perf_counter()
+        quoted = quote(question, found, self._words)
+        taken = found.timings_ms | {"evidence": 1e3 * (perf_counter() - begun)}
         quotes = tuple(
             replace(_quote(passage.hit, quoted.threshold), attended=_relative(passage.attended))
             for passage in quoted.passages
@@ -77,11 +84,30 @@ class PythonDocs:
         return Answer(quoted.answered, reason, quotes, best, LINE, timings)
 
 
+class ThreadedDocs:
+    """The documentation as the server asks it: on threads beside the event loop, which may wait."""
+
+    def __init__(self, docs: PythonDocs) -> None:
+        """Start threads as they are needed."""
+        self.name, self.title = docs.name, docs.title
+        self.num_documents, self.num_bytes = docs.num_documents, docs.num_bytes
+        self._docs = docs
+        self._threads = ThreadPoolExecutor(MAX_ASKING, thread_name_prefix="docs")
+
+    async def search(self, query: str, max_results: int) -> Sequence[Quote]:
+        """As `PythonDocs.search`."""
+        return await asyncio.wrap_future(self._threads.submit(self._docs.search, query, max_results))
+
+    async def ask(self, question: str, max_results: int) -> Answer:
+        """As `PythonDocs.ask`."""
+        return await asyncio.wrap_future(self._threads.submit(self._docs.ask, question, max_results))
+
+
 @dataclass(frozen=True)
 class _Words:
     """What an embedder attended to, by word."""
 
-    embedder: Embedder
+    embedder: AttendsTokens
 
     def attended(self, text: str) -> Sequence[AttendedSpan]:
         return [AttendedSpan(*word) for word in evidence_of(self.embedder, text).words]
@@ -115,7 +141,7 @@ def _relative(spans: Sequence[AttendedSpan]) -> tuple[Attended, ...]:
     return tuple(Attended(at.start, at.end, round(at.weight / most, 4)) for at in spans if at.weight > 0)
 
 
-def open_python_docs(path: Path, embedder: Embedder, report: Report) -> PythonDocs:
+def open_python_docs(path: Path, embedder: DocsEmbedder, report: Report) -> PythonDocs:
     """Open the index at `path`; where it is absent, stale or damaged, build it first."""
     try:
         store = open_index(path, python_source(), embedder)
@@ -147,14 +173,3 @@ def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
 def index_path(folder: Path) -> Path:
     """Where the index of this Python lies; another version has another file."""
     return folder / f"{NAME}-{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}.sqlite"
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute a few tokens on one thread: more would wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -33,6 +33,10 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
 
 def configure_logs(arguments: argparse.Namespace) -> None:
     """Log to standard error as the options say."""
-    level = arguments.log_level or ("info" if arguments.log_format == "json" else "warning")
     handler = logging.StreamHandler()
-    logs.configure(handler, arguments.log_format, LEVELS[level], with_content=arguments.log_content)
+    logs.configure(handler, arguments.log_format, level_of(arguments), with_content=arguments.log_content)
+
+
+def level_of(arguments: argparse.Namespace) -> int:
+    """The lowest level that is logged."""
+    return LEVELS[arguments.log_level or ("info" if arguments.log_format == "json" else "warning")]

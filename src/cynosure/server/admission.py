@@ -62,7 +62,10 @@ class Admission:
         if is_work:
             account.enter()
         visit.admit(
-            tenant_of(key.name, self._secret), is_admin=key.is_admin, account=account if is_work else None
+            tenant_of(key.name, self._secret),
+            is_admin=key.is_admin,
+            account=account if is_work else None,
+            principal=key.name,
         )
 
     @staticmethod

@@ -7,44 +7,75 @@ from fastapi import FastAPI
 import cynosure
 from cynosure.observe.load import EngineLoad
 from cynosure.observe.metrics import ServingMetrics
-from cynosure.server import errors
+from cynosure.observe.process_metrics import ProcessMetrics, ProcessState
+from cynosure.server import errors, openapi
 from cynosure.server.admission import Admission
+from cynosure.server.auditing import Auditing
 from cynosure.server.gate import Gate
 from cynosure.server.journal import Journal
+from cynosure.server.oversight import Oversight
+from cynosure.server.response_store import ResponseStore
 from cynosure.server.routes import (
     ask,
     chat,
     completions,
+    decisions,
     embeddings,
     health,
     messages,
     metrics,
     models,
     page,
+    requests,
+    rerank,
+    responses,
+    score,
     tokenize,
     vector_stores,
 )
 from cynosure.server.runtime import Runtime
 from cynosure.server.settings import ServerSettings
+from cynosure.server.visit_store import VisitStore
 
 
-def make_app(runtime: Runtime, settings: ServerSettings, admission: Admission | None = None) -> FastAPI:
+def make_app(
+    runtime: Runtime,
+    settings: ServerSettings,
+    admission: Admission | None = None,
+    oversight: Oversight | None = None,
+) -> FastAPI:
     """The application; `runtime` may still be loading. Without an admission nobody is asked for a key."""
+    oversight = oversight or Oversight()
     # The documentation pages that FastAPI brings load scripts from elsewhere.
     app = FastAPI(title="Cynosure", version=cynosure.__version__, docs_url=None, redoc_url=None)
     app.state.runtime = runtime
+    app.state.policy = oversight.policy
+    app.state.visits = VisitStore()
+    app.state.responses = ResponseStore()
     app.state.metrics = ServingMetrics(lambda: _loads(runtime))
-    continuing = (completions, chat, messages, tokenize)
-    for family in (page, health, metrics, models, embeddings, vector_stores, *continuing, ask):
+    app.state.metrics.watch(ProcessMetrics(lambda: _process(runtime)))
+    scoring = (rerank, score, decisions)
+    continuing = (completions, chat, responses, messages, tokenize)
+    asking = (vector_stores, ask, requests)
+    for family in (page, health, metrics, models, embeddings, *scoring, *continuing, *asking):
         app.include_router(family.router)
     app.mount("/static", page.static)
     errors.install(app)
+    admission = admission or Admission()
+    openapi.install(app, lambda: admission.ring.is_open)
     # The last one added is the outermost.
-    app.add_middleware(Gate, settings=settings, admission=admission or Admission())
-    app.add_middleware(Journal, metrics=app.state.metrics)
+    app.add_middleware(Gate, settings=settings, admission=admission)
+    if oversight.audit is not None:
+        app.add_middleware(Auditing, writer=oversight.audit)
+    app.add_middleware(Journal, metrics=app.state.metrics, spans=oversight.spans)
     return app
 
 
 def _loads(runtime: Runtime) -> dict[str, EngineLoad]:
     services = runtime.services
     return {} if services is None else {name: model.load for name, model in services.completers.items()}
+
+
+def _process(runtime: Runtime) -> ProcessState | None:
+    engine = runtime.engine
+    return None if engine is None else ProcessState(engine.is_up, engine.num_restarts)

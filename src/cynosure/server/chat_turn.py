@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
@@ -14,13 +14,25 @@ from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat_answer import AnswerReader, Part
 from cynosure.models.chat_format import ChatFormat, Tool
 from cynosure.models.chat_prompt import ChatPrompt, Message
-from cynosure.server.services import CompletionModel, Token
+from cynosure.models.tool_offer import ToolOffer
+from cynosure.server.answer_form import constrained
+from cynosure.server.continuation import Continuation, Placed
+from cynosure.server.services import CompletionModel, Generation
+from cynosure.server.siblings import continued
 from cynosure.server.stop_text import StopText
 
 #: Where a request names no limit, and the model leaves so much room.
 DEFAULT_MAX_TOKENS = 2048
 
-Finish = Literal["stop", "length", "tool_calls"]
+Finish = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Parts that are final, with the tokens that were chosen for them."""
+
+    parts: tuple[Part, ...]
+    tokens: tuple[Placed, ...] = ()
 
 
 @dataclass
@@ -29,29 +41,48 @@ class ChatTurn:
 
     model: str
     num_prompt_tokens: int
-    tokens: AsyncGenerator[Token]
-    stop: StopText
+    text: Continuation
     reader: AnswerReader
-    num_tokens: int = 0
-    num_cached: int = 0
-    finish: Finish = "length"
+
+    @property
+    def stop(self) -> StopText:
+        """What ends the text."""
+        return self.text.stop
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens were chosen."""
+        return self.text.num_tokens
+
+    @property
+    def num_cached(self) -> int:
+        """How many of the prompt's tokens were found and not computed; known from the first token on."""
+        return self.text.num_cached
+
+    @property
+    def finish(self) -> Finish:
+        """Why it ended; known at the end."""
+        return "tool_calls" if self.reader.num_calls and self.text.end == "stop" else self.text.end
+
+    async def begin(self) -> None:
+        """Wait until the first token is there; what fails before it fails here."""
+        await self.text.begin()
 
     async def parts(self) -> AsyncGenerator[Part]:
-        """What is final, as it comes; `finish` is set by its end."""
-        async with aclosing(self.tokens):
-            async for token in self.tokens:
-                self.num_tokens += 1
-                self.num_cached = token.num_cached
-                for part in self.reader.push(self.stop.push(token.text)):
+        """What is final, as it comes."""
+        async with aclosing(self.spoken()) as coming:
+            async for spoken in coming:
+                for part in spoken.parts:
                     yield part
-                if self.stop.is_stopped or token.finish_reason == "stop":
-                    self.finish = "stop"
-                if self.stop.is_stopped:
-                    break
-        for part in self.reader.push(self.stop.finish()) + self.reader.finish():
-            yield part
-        if self.reader.num_calls and self.finish == "stop":
-            self.finish = "tool_calls"
+
+    async def spoken(self) -> AsyncGenerator[Spoken]:
+        """What is final, as it comes, with its tokens; they do not wait where text may still be a call."""
+        async with aclosing(self.text.pieces()) as pieces:
+            async for piece in pieces:
+                yield Spoken(tuple(self.reader.push(piece.text)), piece.tokens)
+        rest = self.reader.finish()
+        if rest:
+            yield Spoken(tuple(rest))
 
 
 def chat_of(model: CompletionModel) -> ChatFormat:
@@ -88,15 +119,37 @@ async def build_prompt(
 async def begin_turn(
     model: CompletionModel,
     prompt: ChatPrompt,
-    tools: Sequence[Tool],
+    tools: Sequence[Tool] | ToolOffer,
     stops: Sequence[str],
     sampling: SamplingParams,
 ) -> ChatTurn:
-    """Have the answer begun; what is wrong with constraint or prompt shows while a status can say so."""
-    reader = chat_of(model).reader(prompt, tools)
-    await model.prepare(sampling)
-    tokens = model.complete(prompt.token_ids, sampling)
-    return ChatTurn(model.name, len(prompt.token_ids), tokens, StopText(stops), reader)
+    """Have one answer begun; what is wrong with constraint or prompt shows while a status can say so."""
+    offer = tools if isinstance(tools, ToolOffer) else ToolOffer.of(tools)
+    [turn] = await begin_turns(
+        model, prompt, offer, [StopText(stops)], Generation(prompt.token_ids, sampling)
+    )
+    return turn
+
+
+async def begin_turns(
+    model: CompletionModel,
+    prompt: ChatPrompt,
+    offer: ToolOffer,
+    stops: Sequence[StopText],
+    asked: Generation,
+) -> list[ChatTurn]:
+    """Have as many answers begun as there are `stops`, each drawn by itself.
+
+    The first must be read before the others, or beside them.
+    """
+    chat = chat_of(model)
+    asked = replace(asked, sampling=constrained(chat, prompt, offer, asked.sampling))
+    await model.prepare(asked.sampling)
+    names = sorted(offer.callable_names)
+    return [
+        ChatTurn(model.name, len(prompt.token_ids), Continuation(tokens, stop), chat.reader(prompt, names))
+        for tokens, stop in zip(continued(model, asked, len(stops)), stops, strict=True)
+    ]
 
 
 def room_after(model: CompletionModel, prompt: ChatPrompt) -> int:

@@ -13,10 +13,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from cynosure.core import errors
+from cynosure.server.presence import ClientGone
 from cynosure.server.protocols import translated
 from cynosure.server.schemas.wire import UnknownField
 from cynosure.server.visit import visit_in
@@ -38,7 +40,11 @@ STATUS: Mapping[type[BaseException], tuple[int, str]] = {
     errors.InvalidApiKey: (401, INVALID),
     errors.RateLimitExceeded: (429, LIMITED),
     errors.TemplateError: (400, INVALID),
+    errors.DeadlineUnmet: (503, BUSY),
+    errors.EngineBusy: (503, BUSY),
+    errors.EngineDown: (503, BUSY),
     errors.IndexFault: (503, BUSY),
+    errors.AuditFault: (503, BUSY),
     errors.EnvironmentFault: (503, BUSY),
 }
 _KINDS = {400: INVALID, 404: ABSENT, 405: INVALID, 503: BUSY}
@@ -69,7 +75,8 @@ def body_of(failure: BaseException) -> tuple[int, dict[str, object]]:
     for cls in type(failure).__mro__:
         if cls in STATUS:
             status, kind = STATUS[cls]
-            return status, error_body(str(failure), kind, code_of(failure))
+            place = failure.place if isinstance(failure, errors.ContentPolicyViolation) else None
+            return status, error_body(str(failure), kind, code_of(failure), place)
     _log.error("a request failed", exc_info=failure)
     return 500, error_body("the server failed; its log says how. Report it.", FAULT, "internal_error")
 
@@ -79,12 +86,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.CynosureError, _spoken(_on_failure))
     app.add_exception_handler(RequestValidationError, _spoken(_on_invalid))
     app.add_exception_handler(HTTPException, _spoken(_on_http))
+    app.add_exception_handler(ClientGone, _on_gone)
 
 
 def _spoken(handler: Handler) -> Handler:
     """The handler, its answer in the shape that the clients of the address parse."""
 
     async def handle(request: Request, failure: Exception) -> JSONResponse:
+        if isinstance(failure, errors.CynosureError):
+            visit_in(request.scope).error = type(failure).__name__
         response = await handler(request, failure)
         return translated(response, request.url.path, visit_in(request.scope).request_id)
 
@@ -93,7 +103,7 @@ def _spoken(handler: Handler) -> Handler:
 
 def headers_of(failure: BaseException, status: int) -> dict[str, str]:
     """What a failure says in headers: when to come back, or how to say who asks."""
-    if isinstance(failure, errors.RateLimitExceeded):
+    if isinstance(failure, errors.RateLimitExceeded | errors.DeadlineUnmet | errors.EngineDown):
         return {"Retry-After": str(max(1, math.ceil(failure.retry_after_s)))}
     if status == 401:
         return {"WWW-Authenticate": "Bearer"}
@@ -105,17 +115,34 @@ async def _on_failure(_: Request, failure: Exception) -> JSONResponse:
     return JSONResponse(body, status, headers_of(failure, status))
 
 
+async def _on_gone(_: Request, __: Exception) -> Response:
+    # Nobody reads it; the log and the metrics do. The number is nginx's.
+    return Response(status_code=499)
+
+
 async def _on_http(request: Request, failure: Exception) -> JSONResponse:
     assert isinstance(failure, HTTPException)
     where = f"{request.method} {request.url.path[:200]}"
+    headers = dict(failure.headers or {})
+    if failure.status_code == 405:
+        headers["Allow"] = _methods_at(request, headers.get("Allow", ""))
     text = {
         404: f"nothing answers {where}; docs/api.md lists what does.",
-        405: f"{where} is not taken; use {(failure.headers or {}).get('Allow', 'another method')}.",
+        405: f"{where} is not taken; use {headers.get('Allow')}.",
     }.get(failure.status_code, str(failure.detail))
     code = _CODES.get(failure.status_code, "http_error")
     response = refusal(failure.status_code, text, code)
-    response.headers.update(failure.headers or {})
+    response.headers.update(headers)
     return response
+
+
+def _methods_at(request: Request, allowed: str) -> str:
+    """What an address takes: each of its methods is a route of its own, and the first one named its own."""
+    methods = {method for method in allowed.split(", ") if method}
+    for pattern, operations in request.app.openapi()["paths"].items():
+        if compile_path(pattern)[0].match(request.url.path):
+            methods |= {method.upper() for method in operations}
+    return ", ".join(sorted(methods))
 
 
 async def _on_invalid(_: Request, failure: Exception) -> JSONResponse:

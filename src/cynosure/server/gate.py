@@ -108,6 +108,7 @@ class Gate:
         try:
             await self._app(scope, receive, begin)
         except Exception as failure:
+            visit_in(scope).error = type(failure).__name__
             status, body = body_of(failure)
             if is_begun:
                 raise
@@ -125,7 +126,8 @@ class Gate:
             return refusal(403, text, "foreign_origin")
         if scope["method"] in _WITH_BODY:
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            if kind != "application/json":
+            # Without type and body there is nothing to read: the address says what it wants, and by which method.
+            if kind != "application/json" and (kind or _has_body(headers)):
                 text = f"content type is {kind[:100]!r}; only application/json is taken. Set the header."
                 return refusal(415, text, "unsupported_content_type")
         return None
@@ -135,6 +137,7 @@ class Gate:
             is_work = scope["method"] in _WITH_BODY
             self._admission.enter(visit, scope["path"], headers, is_work=is_work)
         except AccessDenied as failure:
+            visit.error = type(failure).__name__
             status, body = body_of(failure)
             return JSONResponse(body, status, headers_of(failure, status))
         return None
@@ -163,6 +166,10 @@ class Gate:
             text = f"the body is larger than {limit} bytes, the limit of one request. Send less at a time."
             return b"", refusal(413, text, "body_too_large")
         return bytes(body), None
+
+
+def _has_body(headers: Headers) -> bool:
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -6,6 +6,7 @@ The address is taken before anything slow begins: a port in use is known in the 
 from __future__ import annotations
 
 import errno
+import math
 import signal
 import socket
 from collections.abc import Callable
@@ -16,6 +17,7 @@ import uvicorn
 from cynosure.core.errors import EnvironmentFault, PortInUse
 from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
+from cynosure.server.oversight import Oversight
 from cynosure.server.runtime import Runtime
 from cynosure.server.settings import ServerSettings
 
@@ -29,12 +31,13 @@ def take_port(settings: ServerSettings) -> socket.socket:
     """
     host, port = settings.host, settings.port
     try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as failure:
         raise EnvironmentFault(
             f"host {host!r} has no address ({failure.strerror}). Name another."
         ) from failure
-    listener = socket.socket(family, kind)
+    # Named TCP, so that asyncio sends small packets at once: it asks the protocol before it sets TCP_NODELAY.
+    listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
@@ -58,6 +61,7 @@ def listen(
     settings: ServerSettings,
     when_ready: Callable[[], None] = lambda: None,
     admission: Admission | None = None,
+    oversight: Oversight | None = None,
 ) -> None:
     """Answer requests, at first with 503, until SIGINT or SIGTERM; load beside that.
 
@@ -68,12 +72,12 @@ def listen(
     """
     server = _Server(
         uvicorn.Config(
-            make_app(runtime, settings, admission),
+            make_app(runtime, settings, admission, oversight),
             access_log=False,
             log_config=None,
             lifespan="off",
             server_header=False,
-            timeout_graceful_shutdown=int(settings.stop_timeout_s) or None,
+            timeout_graceful_shutdown=max(1, math.ceil(settings.stop_timeout_s)),
         )
     )
 

@@ -11,13 +11,23 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat_format import ChatFormat
 from cynosure.models.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
 from cynosure.observe.metrics import Finish, ModelMetrics, ServingMetrics
 from cynosure.server.limits import Clock
-from cynosure.server.services import CompletionModel, EmbeddingModel, Services, Token, Vectors
+from cynosure.server.services import (
+    CompletionModel,
+    EmbeddingModel,
+    Generation,
+    RankingModel,
+    Scores,
+    Services,
+    Token,
+    Vectors,
+)
 from cynosure.server.visit import Visit
 
 
@@ -33,7 +43,10 @@ def metered(
         name: MeteredCompleter(model, visit, metrics.of_model(name), clock)
         for name, model in services.completers.items()
     }
-    return replace(services, embedders=embedders, completers=completers)
+    rankers: dict[str, RankingModel] = {
+        name: MeteredRanker(model, visit, metrics.of_model(name)) for name, model in services.rankers.items()
+    }
+    return replace(services, embedders=embedders, completers=completers, rankers=rankers)
 
 
 class MeteredEmbedder:
@@ -48,9 +61,11 @@ class MeteredEmbedder:
         self._visit = visit
         self._metrics = metrics
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], tenant: str = "") -> Vectors:
         """As the model does; how many tokens texts have is known, and paid, afterwards."""
-        found = self._model.embed(texts)
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        found = await self._model.embed(texts, self._visit.tenant)
         num_tokens = sum(found.token_counts)
         self._visit.model = self.name
         self._visit.num_prompt_tokens += num_tokens
@@ -62,6 +77,33 @@ class MeteredEmbedder:
     def text_of(self, token_ids: Sequence[int]) -> str:
         """As the model does."""
         return self._model.text_of(token_ids)
+
+
+class MeteredRanker:
+    """A ranking model that a request pays for by the token."""
+
+    def __init__(self, model: RankingModel, visit: Visit, metrics: ModelMetrics) -> None:
+        """Stand before a model."""
+        self.name = model.name
+        self.labels = model.labels
+        self.kind = model.kind
+        self.max_tokens = model.max_tokens
+        self._model = model
+        self._visit = visit
+        self._metrics = metrics
+
+    async def score(self, readings: Sequence[tuple[str, ...]], tenant: str = "") -> Scores:
+        """As the model does; how many tokens readings have is known, and paid, afterwards."""
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        found = await self._model.score(readings, self._visit.tenant)
+        num_tokens = sum(found.token_counts)
+        self._visit.model = self.name
+        self._visit.num_prompt_tokens += num_tokens
+        self._metrics.read(num_tokens)
+        if self._visit.account is not None:
+            self._visit.account.spend(num_tokens)
+        return found
 
 
 class MeteredCompleter:
@@ -99,11 +141,12 @@ class MeteredCompleter:
         """As the model does, for the tenant that asks."""
         assert not tenant, "who is served was settled when the request was admitted"
         assert self._visit.tenant is not None, "nobody was admitted"
+        begun_s = self._clock()
         await self._model.prepare(sampling, self._visit.tenant)
+        if sampling.constraint is not None:
+            self._visit.prepare_s += self._clock() - begun_s
 
-    def complete(
-        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
-    ) -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
         """As the model does, for the tenant that asks.
 
         Raises:
@@ -111,10 +154,13 @@ class MeteredCompleter:
         """
         assert not tenant, "who is served was settled when the request was admitted"
         assert self._visit.tenant is not None, "nobody was admitted"
-        account, num_tokens = self._visit.account, len(token_ids)
-        if account is not None:
+        account = self._visit.account
+        # A sibling goes on from a prompt that was paid for.
+        num_tokens = 0 if asked.is_sibling else len(asked.token_ids)
+        if account is not None and not asked.is_sibling:
             account.check(num_tokens)
-        tokens = self._model.complete(token_ids, sampling, self._visit.tenant)
+        self._visit.note_sampling(asked.sampling)
+        tokens = self._model.complete(replace(asked, on_report=self._note), self._visit.tenant)
         if account is not None:
             account.spend(num_tokens)
         self._visit.model = self.name
@@ -126,7 +172,7 @@ class MeteredCompleter:
         raise AssertionError("only the runtime stops models")
 
     async def _watch(self, tokens: AsyncGenerator[Token], num_prompt_tokens: int) -> AsyncGenerator[Token]:
-        visit, last_s = self._visit, None
+        visit, last_s, num_tokens, num_cached = self._visit, None, 0, 0
         finish: Finish = "error"
         try:
             async with aclosing(tokens):
@@ -134,12 +180,12 @@ class MeteredCompleter:
                     now = self._clock()
                     if last_s is None:
                         self._metrics.read(num_prompt_tokens)
-                        self._metrics.chose_first(now - visit.arrived_s)
-                        visit.first_token_s = visit.first_token_s or now
-                    else:
-                        self._metrics.chose_next(now - last_s)
+                    if token.token_id is not None:
+                        self._time(now, last_s)
                     last_s = now
                     self._count(token)
+                    num_cached = max(num_cached, token.num_cached)
+                    num_tokens += token.token_id is not None
                     if token.finish_reason is not None:
                         finish = "length" if token.finish_reason == "length" else "stop"
                     yield token
@@ -151,13 +197,35 @@ class MeteredCompleter:
         except asyncio.CancelledError:
             finish = "abort"
             raise
+        except Exception as failure:
+            visit.error = type(failure).__name__
+            raise
         finally:
             visit.finish = finish
-            self._metrics.finish(finish, self._clock() - visit.arrived_s)
+            # A sibling's prompt was counted, and found, before.
+            visit.num_cached += min(num_cached, num_prompt_tokens)
+            passed_s = self._clock() - visit.arrived_s
+            self._metrics.finish(finish, passed_s, num_prompt_tokens, num_tokens)
+
+    def _note(self, report: RequestReport) -> None:
+        self._visit.reports.append(report)
+        self._metrics.went(
+            queue_s=report.constraint_s + report.queue_s,
+            prefill_s=report.prefill_s,
+            decode_s=report.decode_s,
+            num_preemptions=report.num_preemptions,
+        )
+
+    def _time(self, now: float, last_s: float | None) -> None:
+        if last_s is None:
+            self._metrics.chose_first(now - self._visit.arrived_s)
+            self._visit.first_token_s = self._visit.first_token_s or now
+        else:
+            self._metrics.chose_next(now - last_s)
 
     def _count(self, token: Token) -> None:
+        if token.token_id is None:
+            return
         self._visit.num_tokens += 1
-        if token.finish_reason is not None:
-            self._visit.num_cached += token.num_cached
         if self._visit.account is not None:
             self._visit.account.spend(1)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from fastapi.responses import JSONResponse
 
 ANTHROPIC = "/v1/messages"
+RERANK = frozenset({"/v1/rerank", "/v2/rerank"})
 
 _ANTHROPIC_TYPES: Mapping[int, str] = {
     400: "invalid_request_error",
@@ -36,10 +37,14 @@ def anthropic_error(status: int, message: str, request_id: str) -> dict[str, obj
 
 def translated(response: JSONResponse, path: str, request_id: str) -> JSONResponse:
     """A failure in OpenAI's shape, as the clients of this address read it."""
-    if not is_anthropic(path):
+    if not is_anthropic(path) and path not in RERANK:
         return response
-    message = json.loads(bytes(response.body))["error"]["message"]
+    body = json.loads(bytes(response.body))
+    message = body["error"]["message"]
     headers = {name: value for name, value in response.headers.items() if not name.startswith("content-")}
+    if path in RERANK:
+        # Cohere's clients read the message at the top, and others' the error beside it.
+        return JSONResponse({"id": request_id, "message": message, **body}, response.status_code, headers)
     return JSONResponse(
         anthropic_error(response.status_code, message, request_id), response.status_code, headers
     )

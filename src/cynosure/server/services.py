@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from enum import Enum
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
 
 from cynosure.core.errors import NotFound
+from cynosure.engine.report import RequestReport
+from cynosure.engine.request import TokenLogprob
 from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat_format import ChatFormat
 from cynosure.models.tokenizer import Tokenizer
@@ -86,12 +89,67 @@ class EmbeddingModel(Protocol):
         """How many tokens one text may have, special tokens included."""
         ...
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    async def embed(self, texts: Sequence[str], tenant: str = "") -> Vectors:
         """L2-normalised vectors, one a text and in that order; raises `InputTooLong` over `max_tokens`."""
         ...
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         """The text that is read as these tokens; raises `InputError` where there is none."""
+        ...
+
+
+class ScoreKind(Enum):
+    """What a ranking model's logits mean, as its checkpoint says.
+
+    `SHARES`: labels that exclude each other (softmax). `CHANCES`: each by itself (sigmoid). `NUMBERS`: as
+    they are.
+    """
+
+    SHARES = "softmax"
+    CHANCES = "sigmoid"
+    NUMBERS = "identity"
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Logits of a ranking model, a row a reading, and how many tokens each had."""
+
+    logits: Float32[np.ndarray, "n labels"]
+    token_counts: tuple[int, ...]
+
+
+class RankingModel(Protocol):
+    """Texts, read together, to numbers: a cross-encoder gives one, a classifier one a label."""
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each number is of."""
+        ...
+
+    @property
+    def kind(self) -> ScoreKind:
+        """What the logits mean."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens one reading may have, special tokens included."""
+        ...
+
+    async def score(self, readings: Sequence[tuple[str, ...]], tenant: str = "") -> Scores:
+        """Logits, a row a reading and in that order; a reading is a pair (query, passage), or one text.
+
+        Routes leave `tenant` out, as for `CompletionModel.complete`.
+
+        Raises:
+            EmptyInput: a text is nothing but white space.
+            InputTooLong: a reading has more than `max_tokens` tokens; nothing is truncated.
+        """
         ...
 
 
@@ -118,26 +176,64 @@ class DocumentStore(Protocol):
         """Its size on disk."""
         ...
 
-    def search(self, query: str, max_results: int) -> Sequence[Quote]:
+    async def search(self, query: str, max_results: int) -> Sequence[Quote]:
         """The best passages, at most one an object, best first, whatever their score."""
         ...
 
-    def ask(self, question: str, max_results: int) -> Answer:
+    async def ask(self, question: str, max_results: int) -> Answer:
         """The best passages with what was attended to in them, or none where nothing fits."""
         ...
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a route asks of a completion model: one sequence to continue.
+
+    - `priority`: lower goes first.
+    - `deadline_ms`: within how many milliseconds the whole answer is due; one that can't be is refused.
+    - `is_reproducible`: bitwise the answer that it gets alone, whatever the batch.
+    - `segments`: the segment of each token of the prompt; runs of dense integers, sorted.
+    - `skips_special`: whether control tokens give no text; the token that ends an answer never does.
+    - `is_sibling`: whether a sequence of the same request has the same prompt, which is paid for once.
+    - `on_report`: told once how the sequence went through the engine, also where nobody waits for its end.
+    """
+
+    token_ids: tuple[int, ...]
+    sampling: SamplingParams
+    priority: int = 0
+    deadline_ms: int | None = None
+    is_reproducible: bool = False
+    segments: tuple[int, ...] | None = None
+    skips_special: bool = True
+    is_sibling: bool = False
+    on_report: Callable[[RequestReport], None] | None = field(default=None, compare=False)
+
+
+class ScoredToken(NamedTuple):
+    """A token of a prompt, how likely it was, and the likeliest at its place."""
+
+    token: TokenLogprob
+    top: tuple[TokenLogprob, ...]
 
 
 @dataclass(frozen=True)
 class Token:
     """One token of a continuation; text that is not final yet comes with a later one.
 
-    On the last, `finish_reason` is `stop` or `length`, and `num_cached` of the prompt's tokens were found
-    and not computed.
+    - `token_id`: None where no token stands behind it: the rest of a text, or its end alone.
+    - `finish_reason`: on the last, `stop` or `length`; or `content_filter`, where a policy ended it.
+    - `num_cached`: how many of the prompt's tokens were found and not computed; on the last at least.
+    - `logprob`, `top_logprobs`: the model's own, in nats, where the sampling asked for them.
+    - `prompt_logprobs`: where asked for, on the first: all tokens of the prompt but its first.
     """
 
     text: str
     finish_reason: str | None = None
     num_cached: int = 0
+    token_id: int | None = None
+    logprob: float | None = None
+    top_logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[ScoredToken, ...] = ()
 
 
 class CompletionModel(Protocol):
@@ -176,9 +272,7 @@ class CompletionModel(Protocol):
         """Have the constraint ready, so that one which is not usable shows while a status can say so."""
         ...
 
-    def complete(
-        self, token_ids: Sequence[int], sampling: SamplingParams, tenant: str = ""
-    ) -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
         """Check the prompt at once; then give tokens as they are chosen. Closing it ends the request.
 
         What is kept of the request serves later ones of the same tenant only. Routes leave `tenant` out:
@@ -191,14 +285,39 @@ class CompletionModel(Protocol):
         ...
 
 
+class EngineProcess(Protocol):
+    """The process that computes, whichever it is at the moment."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether requests are taken."""
+        ...
+
+    @property
+    def stage(self) -> str:
+        """What a start is at, where it is not up."""
+        ...
+
+    @property
+    def num_restarts(self) -> int:
+        """How often it was started again."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Services:
-    """Everything that answers requests, by name."""
+    """Everything that answers requests, by name; `engine` is None where models compute in this process."""
 
     embedders: Mapping[str, EmbeddingModel]
     stores: Mapping[str, DocumentStore]
     completers: Mapping[str, CompletionModel]
     created_at: int
+    rankers: Mapping[str, RankingModel] = field(default_factory=dict)
+    engine: EngineProcess | None = None
 
     def embedder(self, name: str) -> EmbeddingModel:
         """An embedding model by name."""
@@ -208,6 +327,12 @@ class Services:
         """Stop every model that computes on threads of its own."""
         for completer in self.completers.values():
             completer.close()
+        if self.engine is not None:
+            self.engine.close()
+
+    def ranker(self, name: str) -> RankingModel:
+        """A ranking model by name."""
+        return _named(self.rankers, name, "ranking model", "/v1/models lists them")
 
     def store(self, name: str) -> DocumentStore:
         """A document store by name."""

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 
 class StopText:
-    """Hands out what no stop string can still claim; a stop string itself is never handed out."""
+    """Hands out what no stop string can still claim; the stop string itself only where it `is_kept`."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Sequence[str], is_kept: bool = False) -> None:
         """Start before the first piece; with no stop strings, pieces pass through."""
         assert all(stops), "an empty stop string would end every text at once"
         self._stops = tuple(stops)
+        self._is_kept = is_kept
         self._held = ""
         self.is_stopped = False
         #: The stop string that ended the text.
@@ -26,7 +27,7 @@ class StopText:
         if ends:
             place, self.matched = min(ends)
             self.is_stopped = True
-            return self._release(place)
+            return self._release(place + len(self.matched) * self._is_kept)
         return self._release(len(self._held) - self._num_claimed())
 
     def finish(self) -> str:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from fastapi.routing import APIRoute
 from starlette.types import Scope
 
+from cynosure.engine.report import RequestReport
+from cynosure.engine.sampling import SamplingParams
 from cynosure.observe.metrics import Finish
+from cynosure.server.guard_notes import GuardNotes
 from cynosure.server.limits import Account
 
+#: What is noted as status where the client left before there was one (nginx's number).
+CLIENT_LEFT = 499
+
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
@@ -23,7 +31,13 @@ class Visit:
     - `tenant`: who is served; `None` until the request is admitted, and nothing may be computed before.
     - `account`: the limits of its key; `None` without a key.
     - `is_gone`: whether the client left before it had its answer.
+    - `ended_s`: when its answer was sent, or broken off.
     - `first_token_s`: when the first token was chosen, on the same clock.
+    - `principal`: the name of the API key, which only the audit log may hold.
+    - `guard`: what was found in its texts; `reports`: how its sequences went through the engine.
+    - `prepare_s`: how long its constraints took to be ready; `sampling`: numbers that it asked for,
+      and `constraint` the kind of what its answer must look like.
+    - `error`: the name of the class of what ended it.
     """
 
     request_id: str
@@ -38,12 +52,28 @@ class Visit:
     num_cached: int = 0
     num_tokens: int = 0
     first_token_s: float | None = None
+    ended_s: float | None = None
     finish: Finish | None = None
+    principal: str = ""
+    guard: GuardNotes = field(default_factory=GuardNotes)
+    reports: list[RequestReport] = field(default_factory=list)
+    prepare_s: float = 0.0
+    sampling: SamplingParams | None = None
+    constraint: str = ""
+    error: str = ""
 
-    def admit(self, tenant: str, *, is_admin: bool, account: Account | None = None) -> None:
+    def admit(
+        self, tenant: str, *, is_admin: bool, account: Account | None = None, principal: str = ""
+    ) -> None:
         """Note who asks."""
         assert self.tenant is None, "a request is admitted once"
         self.tenant, self.is_admin, self.account = tenant, is_admin, account
+        self.principal = principal
+
+    def note_sampling(self, sampling: SamplingParams) -> None:
+        """Note the numbers of what was asked; what a caller wrote is not kept."""
+        self.constraint = "" if sampling.constraint is None else sampling.constraint.kind.value
+        self.sampling = replace(sampling, constraint=None, logit_bias=(), stop_token_ids=())
 
 
 def request_id_of(given: str) -> str:
@@ -61,3 +91,14 @@ def visit_in(scope: Scope) -> Visit:
     visit = scope["state"]["visit"]
     assert isinstance(visit, Visit)
     return visit
+
+
+def route_of(scope: Scope) -> str:
+    """The pattern that answered, or nothing; the address itself may hold anything."""
+    route = scope.get("route")
+    return route.path if isinstance(route, APIRoute) else ""
+
+
+def method_of(scope: Scope) -> str:
+    """The method, or nothing where it is none of HTTP's."""
+    return scope["method"] if scope["method"] in _METHODS else ""

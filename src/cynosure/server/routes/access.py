@@ -11,12 +11,13 @@ from starlette.exceptions import HTTPException
 from cynosure.core.errors import UnknownOption
 from cynosure.observe.metrics import ServingMetrics
 from cynosure.server.admission import check_admin
-from cynosure.server.compute import ComputeThread
 from cynosure.server.errors import RETRY_AFTER_S
+from cynosure.server.guarding import guarded
 from cynosure.server.metering import metered
 from cynosure.server.runtime import Progress, Runtime
 from cynosure.server.services import Services
 from cynosure.server.visit import Visit, visit_in
+from cynosure.server.visit_store import VisitStore
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -29,6 +30,13 @@ def runtime_of(request: Request) -> Runtime:
 def visit_of(request: Request) -> Visit:
     """Who asks, and what it has cost so far."""
     return visit_in(request.scope)
+
+
+def visits_of(request: Request) -> VisitStore:
+    """The requests that can be explained."""
+    visits = request.app.state.visits
+    assert isinstance(visits, VisitStore)
+    return visits
 
 
 async def admin_only(request: Request) -> None:
@@ -47,7 +55,11 @@ async def _ready(request: Request) -> Services:
     if services is None:
         text = f"still loading: {said(runtime.progress)}. Retry when /ready says so."
         raise HTTPException(503, text, {"Retry-After": str(RETRY_AFTER_S)})
-    return metered(services, visit_of(request), await _meters(request))
+    visit = visit_of(request)
+    visits_of(request).add(visit)
+    paid = metered(services, visit, await _meters(request))
+    policy = request.app.state.policy
+    return paid if policy is None else guarded(paid, visit, policy)
 
 
 async def _meters(request: Request) -> ServingMetrics:
@@ -56,12 +68,7 @@ async def _meters(request: Request) -> ServingMetrics:
     return meters
 
 
-async def _compute(request: Request) -> ComputeThread:
-    return runtime_of(request).compute
-
-
 Ready = Annotated[Services, Depends(_ready)]
-Compute = Annotated[ComputeThread, Depends(_compute)]
 Meters = Annotated[ServingMetrics, Depends(_meters)]
 
 

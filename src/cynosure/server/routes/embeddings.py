@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
-from contextlib import aclosing
 
 import numpy as np
 from fastapi import APIRouter, Depends, Request
 from jaxtyping import Float32
 
 from cynosure.core.errors import UnknownOption
-from cynosure.server.routes.access import Compute, Ready, known_query
+from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.embeddings import (
     Embedding,
     EmbeddingsRequest,
     EmbeddingsResponse,
     EmbeddingsUsage,
 )
-from cynosure.server.services import EmbeddingModel, Vectors
 
 router = APIRouter(tags=["embeddings"], dependencies=[Depends(known_query())])
 
-#: Texts in one job of the compute thread, so that other requests come in between.
+#: Texts that are asked for at once, so that other requests come in between.
 TEXTS_PER_JOB = 64
 
 
 @router.post("/v1/embeddings")
-async def create_embeddings(
-    body: EmbeddingsRequest, request: Request, services: Ready, compute: Compute
-) -> EmbeddingsResponse:
+async def create_embeddings(body: EmbeddingsRequest, request: Request, services: Ready) -> EmbeddingsResponse:
     """Turn texts into vectors of length 1."""
     model = services.embedder(body.model)
     if body.dimensions not in (None, model.dim):
@@ -39,24 +34,19 @@ async def create_embeddings(
         )
     vectors: list[Float32[np.ndarray, " dim"]] = []
     num_tokens = 0
-    async with aclosing(compute.iterate(_parts(model, body.items))) as parts:
-        async for part in parts:
-            vectors += list(part.vectors)
-            num_tokens += sum(part.token_counts)
-            if await request.is_disconnected():
-                break
+    for start in range(0, len(body.items), TEXTS_PER_JOB):
+        part = body.items[start : start + TEXTS_PER_JOB]
+        found = await model.embed([item if isinstance(item, str) else model.text_of(item) for item in part])
+        vectors += list(found.vectors)
+        num_tokens += sum(found.token_counts)
+        if await request.is_disconnected():
+            break
     data = [
         Embedding(index=index, embedding=_written(vector, body.encoding_format))
         for index, vector in enumerate(vectors)
     ]
     usage = EmbeddingsUsage(prompt_tokens=num_tokens, total_tokens=num_tokens)
     return EmbeddingsResponse(data=data, model=model.name, usage=usage)
-
-
-def _parts(model: EmbeddingModel, items: list[str | list[int]]) -> Iterator[Vectors]:
-    for start in range(0, len(items), TEXTS_PER_JOB):
-        part = items[start : start + TEXTS_PER_JOB]
-        yield model.embed([item if isinstance(item, str) else model.text_of(item) for item in part])
 
 
 def _written(vector: Float32[np.ndarray, " dim"], encoding: str) -> list[float] | str:

@@ -21,9 +21,12 @@ async def live() -> dict[str, str]:
 async def ready(request: Request) -> JSONResponse:
     """Say whether questions are answered; until then 503, with the stage and how much of it is done."""
     runtime = runtime_of(request)
+    retry = {"Retry-After": str(RETRY_AFTER_S)}
+    engine = runtime.engine
+    if engine is not None and not engine.is_up:
+        return JSONResponse({"status": "restarting", "stage": engine.stage}, 503, retry)
     if runtime.services is not None:
         return JSONResponse({"status": "ready"})
-    retry = {"Retry-After": str(RETRY_AFTER_S)}
     if runtime.failure is not None:
         return JSONResponse({"status": "failed", **body_of(runtime.failure)[1]}, 503, retry)
     progress = runtime.progress

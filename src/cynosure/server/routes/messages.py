@@ -12,11 +12,12 @@ from functools import partial
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from cynosure.core.errors import UnknownOption
 from cynosure.models.chat_answer import Part, Said, Thought
 from cynosure.models.chat_prompt import ChatPrompt
 from cynosure.server.chat_turn import ChatTurn, begin_turn, build_prompt, chat_of
+from cynosure.server.presence import while_present
 from cynosure.server.protocols import anthropic_error
+from cynosure.server.reasoning_switch import without_reasoning
 from cynosure.server.routes.access import Ready, known_query, visit_of
 from cynosure.server.schemas.messages import (
     CountRequest,
@@ -34,9 +35,12 @@ from cynosure.server.stream import named_event_stream
 # `beta` is what the client's own beta methods add to the address.
 router = APIRouter(prefix="/v1/messages", tags=["messages"], dependencies=[Depends(known_query("beta"))])
 
-_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-#: By which templates leave reasoning out.
-_SWITCH = "enable_thinking"
+_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+}
 
 Event = Mapping[str, object]
 
@@ -46,13 +50,14 @@ async def create_message(body: MessagesRequest, request: Request, services: Read
     """Answer a conversation, whole or as a stream; a client that leaves ends it."""
     model = services.completer(body.model)
     prompt = await _prompt(model, body)
-    turn = await begin_turn(model, prompt, body.offered, body.stop_sequences or (), body.sampling)
+    turn = await begin_turn(model, prompt, body.offer, body.stop_sequences or (), body.sampling)
     answer = _Answer(turn)
-    if body.stream:
-        return named_event_stream(
-            answer.events(), partial(anthropic_error, request_id=visit_of(request).request_id)
-        )
-    return await answer.whole(request)
+    if not body.stream:
+        return await while_present(request, answer.whole())
+    # What fails before the first token has a status of its own.
+    await while_present(request, turn.begin())
+    failed = partial(anthropic_error, request_id=visit_of(request).request_id)
+    return named_event_stream(answer.events(), failed)
 
 
 @router.post("/count_tokens")
@@ -63,12 +68,9 @@ async def count_tokens(body: CountRequest, services: Ready) -> TokenCount:
 
 
 async def _prompt(model: CompletionModel, body: CountRequest) -> ChatPrompt:
-    variables: dict[str, object] = {}
-    if body.thinking is not None and body.thinking.type == "disabled" and chat_of(model).has_reasoning:
-        if not chat_of(model).template.reads(_SWITCH):
-            raise UnknownOption(f"{model.name} always thinks; it has no switch. Leave `thinking` out.")
-        variables[_SWITCH] = False
-    return await build_prompt(model, body.turns, body.offered, variables)
+    is_off = body.thinking is not None and body.thinking.type == "disabled"
+    variables = without_reasoning(model.name, chat_of(model)) if is_off else {}
+    return await build_prompt(model, body.turns, body.offer.tools, variables)
 
 
 @dataclass
@@ -78,7 +80,7 @@ class _Answer:
     turn: ChatTurn
     id: str = field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
 
-    async def whole(self, request: Request) -> MessageBody:
+    async def whole(self) -> MessageBody:
         """All of it at once."""
         content: list[TextContent | ThinkingContent | ToolUseContent] = []
         async with aclosing(self.turn.parts()) as coming:
@@ -90,8 +92,6 @@ class _Answer:
                     last.thinking += part.text
                 else:
                     content.append(_block(part))
-                if await request.is_disconnected():
-                    break
         return self._body(content, is_done=True)
 
     async def events(self) -> AsyncGenerator[Event]:

@@ -37,4 +37,8 @@ def _models(services: Services) -> list[Model]:
         Model(id=name, created=created, kind="completion", max_tokens=model.max_model_len)
         for name, model in services.completers.items()
     ]
-    return embedders + completers
+    rankers = [
+        Model(id=name, created=created, kind="ranking", max_tokens=model.max_tokens)
+        for name, model in services.rankers.items()
+    ]
+    return embedders + completers + rankers

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 
 from cynosure.core.errors import NotFound
-from cynosure.server.routes.access import Compute, Ready, known_query
+from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.vector_stores import (
     Content,
     FileCounts,
@@ -53,12 +53,12 @@ async def retrieve_store(name: str, services: Ready) -> VectorStore:
 
 
 @router.post("/{name}/search", dependencies=NO_QUERY)
-async def search(name: str, body: SearchRequest, services: Ready, compute: Compute) -> SearchPage:
+async def search(name: str, body: SearchRequest, services: Ready) -> SearchPage:
     """Find the best passages, one an object, best first; several queries keep each object's best."""
     store = services.store(name)
     best: dict[str, Quote] = {}
     for query in body.queries:
-        for quote in await compute.run(lambda query=query: store.search(query, body.max_num_results)):
+        for quote in await store.search(query, body.max_num_results):
             if quote.object not in best or best[quote.object].score < quote.score:
                 best[quote.object] = quote
     ranked = sorted(best.values(), key=lambda quote: -quote.score)

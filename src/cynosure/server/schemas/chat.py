@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from cynosure.core.errors import InputError
+from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
 from cynosure.models.chat_format import Tool
 from cynosure.models.chat_prompt import CallerText, Message
-from cynosure.server.schemas.completions import MAX_STOPS, Stop, StreamOptions, Usage
-from cynosure.server.schemas.sampling import SamplingFields
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.models.tool_offer import ToolChoice, ToolOffer
+from cynosure.server.schemas.completions import Usage
+from cynosure.server.schemas.generation import GenerationFields
+from cynosure.server.schemas.wire import Never, Piece, Text, WireRequest
 
 MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_CALLS, MAX_VARIABLES = 2048, 256, 128, 128, 16
 
-FunctionName = Annotated[Text, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 #: A field that clients send and nobody here reads, with the values that say nothing.
 Nothing: TypeAlias = Annotated[list[None], Field(max_length=0)] | None
 
@@ -109,12 +112,12 @@ class ChatMessage(WireRequest):
 
 
 class FunctionParam(WireRequest):
-    """A function that is offered; `strict` needs constrained output, which is not served."""
+    """A function that is offered; arguments of a `strict` one follow its parameters to the letter."""
 
     name: FunctionName
     description: Text | None = None
     parameters: dict[str, Any] | None = None
-    strict: Literal[False] | None = None
+    strict: bool | None = None
 
 
 class ToolParam(WireRequest):
@@ -126,7 +129,10 @@ class ToolParam(WireRequest):
     @property
     def tool(self) -> Tool:
         """As templates read it."""
-        return Tool(self.function.name, self.model_dump(exclude_none=True))
+        function = self.function
+        # Templates were not trained on `strict`, which is ours to keep.
+        shown = self.model_dump(exclude_none=True, exclude={"function": {"strict"}})
+        return Tool(function.name, shown, function.parameters, is_strict=function.strict is True)
 
 
 class Conversation(WireRequest):
@@ -150,50 +156,67 @@ class Conversation(WireRequest):
         return [tool.tool for tool in self.tools or []]
 
 
-class ChatRequest(Conversation, SamplingFields):
+class NamedFunction(WireRequest):
+    """A function by its name."""
+
+    name: FunctionName
+
+
+class NamedTool(WireRequest):
+    """The function that must be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class ChatRequest(Conversation, GenerationFields):
     """A conversation to go on. Fields with one permitted value are known and not served otherwise."""
 
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    tool_choice: Literal["auto", "none"] | None = None
-    parallel_tool_calls: Literal[True] | None = None
-    n: Literal[1] | None = None
-    logprobs: Literal[False] | None = None
-    top_logprobs: Literal[0] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
-    store: Literal[False] | None = None
+    store: Never | None = None
     service_tier: Literal["auto", "default"] | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> ChatRequest:
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream to be true")
         given = {self.max_tokens, self.max_completion_tokens} - {None}
         if len(given) == 2:
             raise ValueError("max_tokens and max_completion_tokens say two things")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
         return self
 
+    def sampling(self, default_max_tokens: int) -> SamplingParams:
+        """What the engine is asked.
+
+        Raises:
+            InputError: fields that exclude each other.
+        """
+        logprobs = (self.top_logprobs or 0) if self.logprobs else None
+        return replace(super().sampling(self.max_completion_tokens or default_max_tokens), logprobs=logprobs)
+
     @property
-    def stops(self) -> list[str]:
-        """The stop strings, none or more."""
-        if self.stop is None:
-            return []
-        return [self.stop] if isinstance(self.stop, str) else self.stop
+    def offer(self) -> ToolOffer:
+        """The functions that are offered, and how free the model is to call them.
+
+        Raises:
+            InputError: a call is asked for of a function that is not offered.
+        """
+        choice = self.tool_choice or "auto"
+        may_call_many = self.parallel_tool_calls is not False
+        if isinstance(choice, NamedTool):
+            return ToolOffer.of(super().offered, named=choice.function.name, may_call_many=may_call_many)
+        return ToolOffer.of(super().offered, choice=ToolChoice(choice), may_call_many=may_call_many)
 
     @property
     def offered(self) -> list[Tool]:
-        """The functions that the model may call: with `tool_choice` none, it is told of none."""
-        return [] if self.tool_choice == "none" else super().offered
-
-
-class Piece(BaseModel):
-    """What may lack fields: clients tell one that is absent from one that is null."""
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}
+        """The functions that the model is told of: with `tool_choice` none, none."""
+        return list(self.offer.tools)
 
 
 class CalledFunction(Piece):
@@ -222,33 +245,60 @@ class AnswerMessage(Piece):
     tool_calls: list[Call] | None = None
 
 
-class ChatChoice(BaseModel):
-    """The one answer."""
+class TopLogprob(BaseModel):
+    """A token and how likely it was; `token` is `bytes:...` where it is no text by itself."""
 
-    index: Literal[0] = 0
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class ChatLogprob(TopLogprob):
+    """A token of an answer, and the likeliest at its place."""
+
+    top_logprobs: list[TopLogprob]
+
+
+class ChatLogprobs(BaseModel):
+    """How likely the tokens of an answer were: all that was thought, said and called, in the order chosen."""
+
+    content: list[ChatLogprob]
+    refusal: None = None
+
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class ChatChoice(Piece):
+    """One answer."""
+
+    index: int
     message: AnswerMessage
-    logprobs: None = None
-    finish_reason: Literal["stop", "length", "tool_calls"]
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason
+    token_ids: list[int] | None = None
 
 
-class ChatCompletion(BaseModel):
-    """A whole answer."""
+class ChatCompletion(Piece):
+    """All answers, whole."""
 
     id: str
-    object: Literal["chat.completion"] = "chat.completion"
+    object: Literal["chat.completion"]
     created: int
     model: str
     choices: list[ChatChoice]
     usage: Usage
+    prompt_token_ids: list[int] | None = None
 
 
-class ChunkChoice(BaseModel):
-    """A piece of the one answer; the last one has the reason of its end."""
+class ChunkChoice(Piece):
+    """A piece of one answer; its last one has the reason of its end."""
 
-    index: Literal[0] = 0
+    index: int
     delta: AnswerMessage
-    logprobs: None = None
-    finish_reason: Literal["stop", "length", "tool_calls"] | None = None
+    logprobs: ChatLogprobs | None
+    finish_reason: FinishReason | None
+    token_ids: list[int] | None = None
 
 
 class ChatChunk(BaseModel):

@@ -2,66 +2,97 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from cynosure.server.schemas.sampling import SamplingFields, TokenId
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
+from cynosure.server.schemas.generation import Count, GenerationFields
+from cynosure.server.schemas.sampling import TokenId
+from cynosure.server.schemas.wire import Piece, Text
 
-MAX_STOPS = 4
+MAX_PROMPTS = 256
+#: Prompts times sequences of each.
+MAX_ALL_SEQUENCES = 256
 
 TokenIds = Annotated[list[TokenId], Field(min_length=1)]
-Stop = Annotated[Text, Field(min_length=1, max_length=200)]
+NumLogprobs = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 
 
-class StreamOptions(WireRequest):
-    """What a stream adds."""
+class CompletionRequest(GenerationFields):
+    """Prompts to continue, each by itself.
 
-    include_usage: bool = False
-    include_obfuscation: Literal[False] = False
-
-
-class CompletionRequest(SamplingFields):
-    """One prompt to continue. Fields with one permitted value are known and not served otherwise."""
+    `suffix` has the model write what stands between prompt and suffix. With `echo` the answer begins with the
+    prompt; `max_tokens` may then be 0, and `logprobs` tell how likely the prompt was.
+    """
 
     model: Text
     prompt: (
         Text
         | TokenIds
-        | Annotated[list[Text], Field(min_length=1, max_length=1)]
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=1)]
+        | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
     )
-    stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    n: Literal[1] | None = None
-    best_of: Literal[1] | None = None
-    echo: Literal[False] | None = None
-    logprobs: None = None
-    suffix: None = None
+    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    best_of: Count | None = None
+    echo: bool | None = None
+    logprobs: NumLogprobs | None = None
+    prompt_logprobs: NumLogprobs | None = None
+    suffix: Text | None = None
 
     @model_validator(mode="after")
-    def _stream_options_need_a_stream(self) -> CompletionRequest:
-        if self.stream_options is not None and not self.stream:
-            raise ValueError("stream_options needs stream to be true")
+    def _fields_fit_together(self) -> CompletionRequest:
+        if self.num_sequences < self.num_choices:
+            raise ValueError(f"best_of is {self.best_of}, less than n, {self.n}")
+        if self.stream and self.num_sequences > self.num_choices:
+            raise ValueError("the best of several is known at the end; it can't be streamed")
+        if self.stream and self.prompt_logprobs is not None:
+            raise ValueError("prompt_logprobs are not streamed; with echo, logprobs are")
+        if self.max_tokens == 0 and not self.echo and self.prompt_logprobs is None:
+            raise ValueError("max_tokens is 0, and neither echo nor prompt_logprobs asks for anything")
+        if self.suffix is not None and self.echo:
+            raise ValueError("suffix and echo: a prompt with a gap is not what the answer goes on from")
+        total = len(self.prompts) * self.num_sequences
+        if total > MAX_ALL_SEQUENCES:
+            raise ValueError(f"{total} sequences are asked for; the limit is {MAX_ALL_SEQUENCES}")
         return self
 
     @property
-    def one_prompt(self) -> str | list[int]:
-        """The prompt, whichever way it was written."""
-        first = self.prompt if isinstance(self.prompt, str) else self.prompt[0]
-        if isinstance(first, int):
-            assert isinstance(self.prompt, list)
-            return [token for token in self.prompt if isinstance(token, int)]
-        return first
+    def prompts(self) -> list[str | list[int]]:
+        """The prompts, whichever way they were written."""
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        ids = [item for item in self.prompt if isinstance(item, int)]
+        return [ids] if ids else [item for item in self.prompt if not isinstance(item, int)]
 
     @property
-    def stops(self) -> list[str]:
-        """The stop strings, none or more."""
-        if self.stop is None:
-            return []
-        return [self.stop] if isinstance(self.stop, str) else self.stop
+    def num_choices(self) -> int:
+        """How many answers a prompt gets."""
+        return self.n or 1
+
+    @property
+    def num_sequences(self) -> int:
+        """How many are drawn for that."""
+        return self.best_of or self.num_choices
+
+    @property
+    def num_prompt_logprobs(self) -> int | None:
+        """How many alternatives to each token of the prompt are wanted; None where nothing is."""
+        wanted = [self.prompt_logprobs, self.logprobs if self.echo else None]
+        return max((count for count in wanted if count is not None), default=None)
+
+    def sampling(self, default_max_tokens: int) -> SamplingParams:
+        """What the engine is asked.
+
+        Raises:
+            InputError: fields that exclude each other.
+        """
+        # To compare sequences, each token's own is needed.
+        logprobs = self.logprobs or 0 if self.num_sequences > self.num_choices else self.logprobs
+        return replace(
+            super().sampling(default_max_tokens), logprobs=logprobs, prompt_logprobs=self.num_prompt_logprobs
+        )
 
 
 class PromptTokensDetails(BaseModel):
@@ -79,13 +110,36 @@ class Usage(BaseModel):
     prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
 
 
-class Choice(BaseModel):
+class Logprobs(BaseModel):
+    """Each token with how likely it was, and where its text begins; the first of a prompt has no likelihood.
+
+    A token that is no text by itself is written `bytes:\\xe2\\x98`.
+    """
+
+    tokens: list[str] = []
+    token_logprobs: list[float | None] = []
+    top_logprobs: list[dict[str, float] | None] = []
+    text_offset: list[int] = []
+
+
+class PromptLogprob(BaseModel):
+    """How likely one token was at its place; its rank is told where it is among those asked for."""
+
+    logprob: float
+    rank: int | None
+    decoded_token: str
+
+
+class Choice(Piece):
     """Text that follows the prompt; of a stream, the text that is new."""
 
-    index: Literal[0] = 0
+    index: int
     text: str
-    logprobs: None = None
-    finish_reason: Literal["stop", "length"] | None = None
+    logprobs: Logprobs | None
+    finish_reason: Literal["stop", "length", "content_filter"] | None
+    prompt_logprobs: list[dict[int, PromptLogprob] | None] | None = None
+    prompt_token_ids: list[int] | None = None
+    token_ids: list[int] | None = None
 
 
 class Completion(BaseModel):

@@ -13,7 +13,7 @@ from pydantic import Field
 from cynosure.core.errors import InputError
 from cynosure.engine import constraints
 from cynosure.engine.constraints import MAX_CHOICES, Constraint
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.server.schemas.wire import Never, Text, WireRequest
 
 #: A schema, as an object or as the text of one.
 Schema = dict[str, Any] | Text
@@ -74,8 +74,8 @@ class StructuredOutputs(WireRequest):
     choice: Choices | None = None
     grammar: Text | None = None
     json_object: bool | None = None
-    disable_any_whitespace: Literal[False] | None = None
-    disable_additional_properties: Literal[False] | None = None
+    disable_any_whitespace: Never | None = None
+    disable_additional_properties: Never | None = None
     whitespace_pattern: None = None
 
     def all(self) -> list[Constraint]:

@@ -9,12 +9,20 @@ from pydantic import BaseModel, Field, model_validator
 from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat_format import Tool
 from cynosure.models.chat_prompt import CallerText, Message
+from cynosure.models.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, FunctionName
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.server.schemas.wire import Never, Text, WireRequest
 
 MAX_STOPS = 8
 
 Stop = Annotated[Text, Field(min_length=1, max_length=200)]
+
+
+class CacheControl(WireRequest):
+    """Asks that what was read so far be kept; it is anyway, as long as memory lasts: no time is promised."""
+
+    type: Literal["ephemeral"]
+    ttl: None = None
 
 
 class TextBlock(WireRequest):
@@ -23,7 +31,7 @@ class TextBlock(WireRequest):
     type: Literal["text"]
     text: Text
     citations: None = None
-    cache_control: None = None
+    cache_control: CacheControl | None = None
 
 
 class ThinkingBlock(WireRequest):
@@ -42,7 +50,7 @@ class ToolUseBlock(WireRequest):
     name: FunctionName
     input: dict[str, Any]
     caller: None = None
-    cache_control: None = None
+    cache_control: CacheControl | None = None
     toolset_name: None = None
 
 
@@ -52,8 +60,8 @@ class ToolResultBlock(WireRequest):
     type: Literal["tool_result"]
     tool_use_id: Text
     content: Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)] = ""
-    is_error: Literal[False] | None = None
-    cache_control: None = None
+    is_error: Never | None = None
+    cache_control: CacheControl | None = None
 
 
 Block: TypeAlias = Annotated[
@@ -109,21 +117,29 @@ class AnthropicTool(WireRequest):
     input_schema: dict[str, Any]
     description: Text | None = None
     type: Literal["custom"] | None = None
-    strict: Literal[False] | None = None
-    cache_control: None = None
+    strict: bool | None = None
+    cache_control: CacheControl | None = None
 
     @property
     def tool(self) -> Tool:
         """As templates read it."""
         function = {"name": self.name, "description": self.description or "", "parameters": self.input_schema}
-        return Tool(self.name, {"type": "function", "function": function})
+        schema = {"type": "function", "function": function}
+        return Tool(self.name, schema, self.input_schema, is_strict=self.strict is True)
 
 
-class ToolChoice(WireRequest):
-    """Whether the model may call."""
+class ToolChoiceParam(WireRequest):
+    """Whether the model may call, must call any function, or must call one."""
 
-    type: Literal["auto", "none"]
-    disable_parallel_tool_use: Literal[False] | None = None
+    type: Literal["auto", "none", "any", "tool"]
+    name: FunctionName | None = None
+    disable_parallel_tool_use: bool | None = None
+
+    @model_validator(mode="after")
+    def _only_one_tool_is_named(self) -> ToolChoiceParam:
+        if (self.name is not None) != (self.type == "tool"):
+            raise ValueError("tool_choice has a name where its type is tool, and nowhere else")
+        return self
 
 
 class ThinkingConfig(WireRequest):
@@ -139,9 +155,9 @@ class CountRequest(WireRequest):
     messages: Annotated[list[MessageParam], Field(min_length=1, max_length=MAX_MESSAGES)]
     system: Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)] | None = None
     tools: Annotated[list[AnthropicTool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: ToolChoice | None = None
+    tool_choice: ToolChoiceParam | None = None
     thinking: ThinkingConfig | None = None
-    cache_control: None = None
+    cache_control: CacheControl | None = None
 
     @model_validator(mode="after")
     def _the_last_turn_is_not_the_model_s(self) -> CountRequest:
@@ -162,10 +178,21 @@ class CountRequest(WireRequest):
         )
 
     @property
-    def offered(self) -> list[Tool]:
-        """The functions that the model may call: with choice none, it is told of none."""
-        is_none = self.tool_choice is not None and self.tool_choice.type == "none"
-        return [] if is_none else [tool.tool for tool in self.tools or []]
+    def offer(self) -> ToolOffer:
+        """The functions that are offered, and how free the model is to call them.
+
+        Raises:
+            InputError: a call is asked for of a function that is not offered.
+        """
+        tools = [tool.tool for tool in self.tools or []]
+        asked = self.tool_choice
+        if asked is None:
+            return ToolOffer.of(tools)
+        may_call_many = not asked.disable_parallel_tool_use
+        if asked.name is not None:
+            return ToolOffer.of(tools, named=asked.name, may_call_many=may_call_many)
+        choice = ToolChoice.REQUIRED if asked.type == "any" else ToolChoice(asked.type)
+        return ToolOffer.of(tools, choice=choice, may_call_many=may_call_many)
 
 
 class MessagesRequest(CountRequest):
@@ -233,7 +260,7 @@ class MessageBody(BaseModel):
     role: Literal["assistant"] = "assistant"
     model: str
     content: list[TextContent | ThinkingContent | ToolUseContent]
-    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"] | None
+    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"] | None
     stop_sequence: str | None
     usage: MessagesUsage
 

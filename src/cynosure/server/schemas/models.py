@@ -14,7 +14,7 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["local"] = "local"
-    kind: Literal["embedding", "completion"]
+    kind: Literal["embedding", "completion", "ranking"]
     max_tokens: int | None
 
 

@@ -5,9 +5,10 @@ The first group is OpenAI's, the second what vLLM added beside it, under the sam
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import MAX_SEED, SamplingParams
@@ -15,8 +16,16 @@ from cynosure.server.schemas.constraints import Choices, ResponseFormat, Schema,
 from cynosure.server.schemas.wire import Text, WireRequest
 
 MAX_BIASES = 1024
+#: JSON has no keys but texts.
+_DIGITS = "^(0|[1-9][0-9]{0,8})$"
+
+
+def _number(key: object) -> object:
+    return int(key) if isinstance(key, str) and re.search(_DIGITS, key) else key
+
 
 TokenId = Annotated[int, Field(ge=0)]
+TokenKey = Annotated[int, BeforeValidator(_number), Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -44,7 +53,10 @@ class SamplingFields(WireRequest):
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
     logit_bias: (
-        Annotated[dict[TokenId, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MAX_BIASES)]
+        Annotated[
+            dict[TokenKey, Annotated[float, Field(ge=-100, le=100)]],
+            Field(max_length=MAX_BIASES, json_schema_extra={"propertyNames": {"pattern": _DIGITS}}),
+        ]
         | None
     ) = None
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.server.schemas.wire import Never, Text, WireRequest
 
 MAX_RESULTS = 50
 MAX_QUERIES = 8
@@ -26,7 +26,7 @@ class SearchRequest(WireRequest):
     max_num_results: Annotated[int, Field(ge=1, le=MAX_RESULTS)] = 10
     filters: None = Field(None, description="not served")
     ranking_options: RankingOptions = RankingOptions()
-    rewrite_query: Literal[False] = False
+    rewrite_query: Never = False
 
     @property
     def queries(self) -> list[str]:

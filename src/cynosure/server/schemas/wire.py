@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 MAX_SHOWN = 60
 
@@ -20,6 +30,17 @@ def _is_unicode(text: str) -> str:
 
 #: JSON can write half of a surrogate pair, which is no character and could not be written back.
 Text = Annotated[str, AfterValidator(_is_unicode)]
+
+
+def _is_truth(value: object) -> object:
+    if not isinstance(value, bool):
+        raise PydanticCustomError("bool_type", "Input should be a valid boolean")
+    return value
+
+
+#: The one truth value that is served. `Literal` alone takes 0 for it.
+Never = Annotated[Literal[False], BeforeValidator(_is_truth)]
+Zero = Annotated[int, Field(ge=0, le=0)]
 
 
 class UnknownField(ValueError):
@@ -51,3 +72,11 @@ class WireRequest(BaseModel):
         if strangers:
             raise UnknownField(strangers[0], known)
         return data
+
+
+class Piece(BaseModel):
+    """What may lack fields: clients tell one that is absent from one that is null."""
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in handler(self).items() if name in self.model_fields_set}

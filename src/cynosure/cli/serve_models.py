@@ -1,0 +1,150 @@
+"""Read which models to serve, and how, from options. Loads none.
+
+Flags are called as in vLLM where the thing is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from cynosure.cli.assembly import ServeOptions, named_models
+from cynosure.cli.serve_logs import level_of
+from cynosure.core.errors import InputError
+from cynosure.engine.pool.card import ServedModel
+from cynosure.engine.pool.settings import PoolSettings
+from cynosure.engine.settings import KERNELS, KV_CACHE_DTYPES, EngineSettings
+from cynosure.models.tool_calls import ToolFormat
+
+_UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare models, what they are called, and what they may use."""
+    add = parser.add_argument
+    add(
+        "models",
+        nargs="*",
+        metavar="[NAME=]FOLDER",
+        help="checkpoints to serve: decoders, encoder-decoders, embedders, rankers, classifiers; or hub ids",
+    )
+    add("--model", action="append", default=[], metavar="[NAME=]FOLDER", help="the same; repeatable")
+    add("--served-model-name", metavar="NAME", help="what requests call the one model")
+    add("--pin", action="append", default=[], metavar="NAME", help="a model that stays loaded; repeatable")
+    add("--lazy", action="store_true", help="load a model at its first request, not before")
+    add(
+        "--memory",
+        type=num_bytes,
+        metavar="SIZE",
+        help="for all weights and caches: 12GB, 8GiB (80%% of all)",
+    )
+    add("--dtype", default="auto", help="auto, float32, bfloat16, float16, float64, keep (auto)")
+    add("--quantization", metavar="CODE", help="int8, int4, ...: quantise weights while loading")
+    add("--max-model-len", type=int, metavar="N", help="longest prompt and answer (as the model declares)")
+    add("--attention-backend", default="auto", metavar="NAME", help="by name, or auto (auto)")
+    add("--kv-cache-memory-bytes", type=num_bytes, metavar="SIZE", help="of each model, exactly")
+    add("--kernels", default="auto", choices=KERNELS, help="what computes linear layers (auto)")
+    add("--kv-cache-dtype", default="auto", choices=KV_CACHE_DTYPES, help="of keys and values (auto)")
+    add("--block-size", type=int, metavar="N", help="tokens of a page (32)")
+    add("--max-num-seqs", type=int, metavar="N", help="sequences in a step (64)")
+    add("--max-num-batched-tokens", type=int, metavar="N", help="tokens in a step (1024)")
+    add(
+        "--enable-prefix-caching",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="share pages of a common beginning among a tenant's requests (on)",
+    )
+    add(
+        "--tool-call-parser",
+        choices=[format.value for format in ToolFormat],
+        help="how the models write calls of functions (as their chat templates teach)",
+    )
+    add("--threads", type=int, metavar="N", help="of computing (as many as cores)")
+
+
+def options_of(arguments: argparse.Namespace, index_folder: Path) -> ServeOptions:
+    """What to serve.
+
+    Raises:
+        InputError: a name that is none of the models', or a number outside its range.
+    """
+    if arguments.threads is not None and arguments.threads < 1:
+        raise InputError(f"--threads is {arguments.threads}; at least 1 is needed. Raise it.")
+    if arguments.max_model_len is not None and arguments.max_model_len < 1:
+        raise InputError(f"--max-model-len is {arguments.max_model_len}; at least 1 is needed. Raise it.")
+    parser = arguments.tool_call_parser
+    return ServeOptions(
+        index_folder=index_folder,
+        models=_served(arguments),
+        with_docs=not arguments.without_docs,
+        num_threads=arguments.threads,
+        tool_format=None if parser is None else ToolFormat(parser),
+        pool=_pool(arguments),
+        is_lazy=arguments.lazy,
+        log_level=level_of(arguments),
+        logs_content=arguments.log_content,
+    )
+
+
+def num_bytes(text: str) -> int:
+    """Read a size: bytes, or a number with K, M, G, T (thousands) or Ki, Mi, Gi, Ti; a B may follow.
+
+    Raises:
+        ValueError: it is none; argparse says so.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no size")
+    unit = (found[2] or "").capitalize()
+    return int(float(found[1]) * (_UNITS | _BINARY)[unit])
+
+
+def _served(arguments: argparse.Namespace) -> tuple[ServedModel, ...]:
+    named = named_models([*arguments.models, *arguments.model])
+    if arguments.served_model_name is not None:
+        named = _renamed(named, arguments.served_model_name)
+    unknown = set(arguments.pin) - {name for name, _ in named}
+    if unknown:
+        known = ", ".join(name for name, _ in named) or "none"
+        raise InputError(f"--pin names {sorted(unknown)[0]!r}; the models are: {known}. Correct it.")
+    return tuple(
+        ServedModel(
+            name,
+            source,
+            dtype=arguments.dtype,
+            quantize=arguments.quantization,
+            backend=arguments.attention_backend,
+            is_pinned=name in arguments.pin,
+            max_model_len=arguments.max_model_len,
+        )
+        for name, source in named
+    )
+
+
+def _renamed(named: Sequence[tuple[str, str]], name: str) -> tuple[tuple[str, str], ...]:
+    if len(named) != 1:
+        raise InputError(
+            f"--served-model-name is {name!r}, and there are {len(named)} models. Write NAME=FOLDER for each."
+        )
+    return ((name, named[0][1]),)
+
+
+def _pool(arguments: argparse.Namespace) -> PoolSettings:
+    given = {
+        "block_size": arguments.block_size,
+        "max_num_seqs": arguments.max_num_seqs,
+        "max_num_batched_tokens": arguments.max_num_batched_tokens,
+    }
+    engine = EngineSettings(
+        has_prefix_cache=arguments.enable_prefix_caching,
+        kv_cache_dtype=arguments.kv_cache_dtype,
+        kernels=arguments.kernels,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    return PoolSettings(
+        memory_bytes=arguments.memory, engine=engine, kv_cache_bytes=arguments.kv_cache_memory_bytes
+    )

@@ -1,0 +1,113 @@
+"""Serve `/v1/responses`. Knows nothing of templates, nor of how a token is chosen."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from functools import partial
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from cynosure.server.chat_turn import begin_turn, build_prompt, chat_of, room_after
+from cynosure.server.presence import while_present
+from cynosure.server.reasoning_switch import reasoning_variables
+from cynosure.server.response_events import ResponseWriter
+from cynosure.server.response_store import ResponseStore
+from cynosure.server.routes.access import Ready, known_query, visit_of
+from cynosure.server.schemas.responses import (
+    DeletedResponse,
+    NamedFunctionTool,
+    ReasoningSettings,
+    ResponseBody,
+    ResponsesRequest,
+)
+from cynosure.server.stream import named_event_stream
+from cynosure.server.token_words import chat_row
+
+router = APIRouter(prefix="/v1/responses", tags=["responses"], dependencies=[Depends(known_query())])
+
+
+async def _store(request: Request) -> ResponseStore:
+    store = request.app.state.responses
+    assert isinstance(store, ResponseStore)
+    return store
+
+
+async def _tenant(request: Request) -> str:
+    tenant = visit_of(request).tenant
+    assert tenant is not None, "nobody was admitted"
+    return tenant
+
+
+Responses = Annotated[ResponseStore, Depends(_store)]
+Tenant = Annotated[str, Depends(_tenant)]
+
+
+@router.post("", response_model=ResponseBody)
+async def create_response(
+    body: ResponsesRequest, request: Request, services: Ready, responses: Responses, tenant: Tenant
+) -> ResponseBody | Response:
+    """Answer what was sent and what it goes on from, whole or as a stream; a client that leaves ends it."""
+    model = services.completer(body.model)
+    offer = body.offer
+    before = responses.turns_until(tenant, body.previous_response_id)
+    variables = reasoning_variables(model.name, chat_of(model), body.effort)
+    turns = body.instruction_turns + before + body.turns
+    prompt = await build_prompt(model, turns, offer.tools, variables)
+    turn = await begin_turn(model, prompt, offer, [], body.sampling(room_after(model, prompt)))
+    is_kept = body.store is not False
+    writer = ResponseWriter(
+        _begun(body, is_kept),
+        turn,
+        partial(chat_row, model.tokenizer) if body.include else None,
+        partial(responses.put, tenant, items=body.items) if is_kept else None,
+    )
+    if not body.stream:
+        return await while_present(request, writer.whole())
+    # What fails before the first token has a status of its own.
+    await while_present(request, turn.begin())
+    return named_event_stream(writer.events(), writer.failed)
+
+
+@router.get("/{response_id}")
+async def retrieve_response(response_id: str, responses: Responses, tenant: Tenant) -> ResponseBody:
+    """Give an answer again."""
+    return responses.get(tenant, response_id).body
+
+
+@router.delete("/{response_id}")
+async def delete_response(response_id: str, responses: Responses, tenant: Tenant) -> DeletedResponse:
+    """Forget an answer."""
+    responses.delete(tenant, response_id)
+    return DeletedResponse(id=response_id)
+
+
+def _chosen(
+    choice: Literal["auto", "none", "required"] | NamedFunctionTool | None,
+) -> Literal["auto", "none", "required"] | dict[str, str]:
+    return choice.model_dump() if isinstance(choice, NamedFunctionTool) else choice or "auto"
+
+
+def _begun(body: ResponsesRequest, is_kept: bool) -> ResponseBody:
+    """An answer before its first token, with what was asked."""
+    form = None if body.text is None else body.text.format
+    return ResponseBody(
+        id=f"resp_{uuid.uuid4().hex}",
+        created_at=int(time.time()),
+        instructions=body.instructions,
+        max_output_tokens=body.max_output_tokens,
+        metadata=body.metadata or {},
+        model=body.model,
+        parallel_tool_calls=body.parallel_tool_calls is not False,
+        previous_response_id=body.previous_response_id,
+        reasoning=ReasoningSettings(effort=body.effort),
+        store=is_kept,
+        temperature=1.0 if body.temperature is None else body.temperature,
+        text={"format": {"type": "text"} if form is None else form.model_dump(by_alias=True)},
+        tool_choice=_chosen(body.tool_choice),
+        tools=[tool.model_dump() for tool in body.tools or []],
+        top_logprobs=body.top_logprobs or 0,
+        top_p=1.0 if body.top_p is None else body.top_p,
+    )
