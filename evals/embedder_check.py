@@ -22,7 +22,8 @@ from jaxtyping import Float
 
 from cynosure.evaluate.results import write_result
 from cynosure.models.embedder import Embedder, fastest_dtype
-from cynosure.models.minilm import load_minilm, minilm_folder
+from cynosure.models.minilm import load_minilm
+from cynosure.models.minilm_package import minilm_folder
 
 NUM_TEXTS = 200
 MIN_COSINE = 0.9999

@@ -20,6 +20,8 @@ from pathlib import Path
 from cynosure.evaluate.results import write_result
 from cynosure.guard import Action, Kind, Rules, StreamFilter, check
 from cynosure.retrieval.python_docs import read_python_docs
+from cynosure.server.guarded_tokens import TokenFilter
+from cynosure.server.services import Token
 
 CASES = Path(__file__).parent / "data" / "guard_cases.jsonl"
 SPLITS = ("dev", "heldout")
@@ -107,7 +109,18 @@ def on_documentation() -> dict[str, object]:
         "found": {kind.value: found[kind.value] for kind in Kind},
         "megabytes_per_s": size / whole / 1e6,
         "microseconds_per_piece": streamed / len(pieces) * 1e6,
+        "microseconds_per_token": per_token(pieces) * 1e6,
     }
+
+
+def per_token(pieces: list[str]) -> float:
+    """Seconds that a token of an answer costs in the server, under the default policy."""
+    tokens = [Token(piece, token_id=at) for at, piece in enumerate(pieces)]
+    screen = TokenFilter(Rules(), lambda mark: 0)
+    begun = time.perf_counter()
+    for token in tokens:
+        screen.push(token)
+    return (time.perf_counter() - begun) / len(tokens)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 
 import hypothesis
 import jaxtyping
@@ -22,6 +23,9 @@ torch.set_num_threads(_THREADS)
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Servers that tests start keep their audit log here: never the user's own, nor another worker's.
+_STATE = tempfile.TemporaryDirectory()
+os.environ["XDG_STATE_HOME"] = _STATE.name
 
 # Every shape that a signature states is checked at run time. The rooms of coroutines stay out:
 # the hook would hide from their framework that a function is async.

@@ -15,13 +15,14 @@ import pytest
 
 from cynosure.cli.assembly import ServeOptions, assemble
 from cynosure.cli.home import data_home
-from cynosure.cli.python_docs import PythonDocs
+from cynosure.cli.python_docs import PythonDocs, ThreadedDocs
 from cynosure.models.minilm import load_minilm
 from cynosure.retrieval import DocsSearch, build_index, open_index, read_python_docs
 from cynosure.server.runtime import Report
 from cynosure.server.services import Answer, Attended, Quote, Services
 from tests.browser.webdriver import ENTER, Browser
 from tests.server.fakes import CREATED, FakeStore, services, serving
+from tests.server.keyrings import ANNA, guarded
 
 pytestmark = pytest.mark.browser
 
@@ -42,7 +43,7 @@ def _small_docs(folder: Path) -> Services:
     path = folder / "small.sqlite"
     build_index(path, replace(documentation, entries=some), embedder)
     docs = PythonDocs(DocsSearch(open_index(path, documentation.source, embedder), embedder), embedder)
-    return Services({}, {docs.name: docs}, {}, CREATED)
+    return Services({}, {docs.name: ThreadedDocs(docs)}, {}, CREATED)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +161,7 @@ def test_nothing_runs_over_the_edge(browser: Browser, url: str, scheme: str, wid
 class _Hostile(FakeStore):
     """Quotes markup, and characters that JavaScript counts as two."""
 
-    def ask(self, question: str, max_results: int) -> Answer:
+    async def ask(self, question: str, max_results: int) -> Answer:
         text = "🙂🙂 <img src=x onerror=alert(1)> 𝒜𝒷 end"
         start = text.index("𝒜𝒷")
         quote = Quote(text, "<b>a</b>", "<i>", "(<u>)", 3, 40, 0.9, 0.9, (Attended(start, start + 2, 1.0),))
@@ -222,3 +223,27 @@ def test_a_server_that_has_gone_is_said(browser: Browser) -> None:
     browser.wait(lambda: browser.is_shown("#failure"))
     assert "does not answer" in browser.texts("#failure-text")[0]
     browser.log()  # Chromium notes the refused connection
+
+
+def test_a_server_with_keys_is_given_one_that_is_asked_for_once(browser: Browser) -> None:
+    with guarded() as address:
+        browser.open(f"{address}/?q=merge")
+        browser.wait(lambda: browser.is_shown("#key-needed"))
+        assert not browser.is_shown("#loading")
+        assert browser.texts("#key-text") == ["This server answers who has an API key."]
+        assert browser.run("return document.activeElement.id") == "key"
+        assert browser.run("return document.getElementById('key').type") == "password"
+        browser.type("#key", "not-a-key-of-this-server" + ENTER)
+        browser.wait(lambda: not browser.texts("#key-text")[0].startswith("This server answers"))
+        assert browser.run("return sessionStorage.length") == 0
+        assert browser.is_shown("#key-needed")
+        browser.type("#key", ANNA + ENTER)
+        browser.wait(lambda: browser.is_shown(".card"))
+        assert not browser.is_shown("#key-needed")
+        assert browser.run("return document.getElementById('key').value") == ""
+        browser.open(f"{address}/?q=sort")
+        browser.wait(lambda: browser.is_shown(".card"))
+        assert not browser.is_shown("#key-needed")
+        assert browser.run("return localStorage.length + document.cookie.length") == 0
+        browser.run("sessionStorage.clear()")
+        browser.log()  # Chromium notes each 401
