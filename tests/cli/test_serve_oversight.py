@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -85,6 +85,31 @@ def test_a_policy_that_can_not_be_used(
 def test_two_servers_do_not_share_a_log(tmp_path: Path) -> None:
     with watching({}, "--audit", str(tmp_path)), pytest.raises(AuditFault, match="--audit FOLDER"):
         oversight_of(parsed("--audit", str(tmp_path)), {})
+
+
+def test_servers_of_one_user_start_side_by_side_and_every_log_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ, told = {"CYNOSURE_HOME": str(tmp_path)}, list[str]()
+    for name in (KEY_VARIABLE, "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CYNOSURE_HOME", str(tmp_path))
+    with closing(oversight_of(parsed(), environ, told.append)):
+        assert told == []
+        with closing(oversight_of(parsed(), environ, told.append)):
+            assert str(tmp_path / "audit" / "2") in told[0]
+            with closing(oversight_of(parsed(), environ, told.append)):
+                assert (tmp_path / "audit" / "3" / LOG_NAME).exists()
+    # Whoever comes next goes on with the first log.
+    with closing(oversight_of(parsed(), environ, told.append)):
+        assert len(told) == 2
+    assert main(["audit", "verify", "--json"]) == 0
+    shown = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    folders = [tmp_path / "audit", *(tmp_path / "audit" / number for number in "23")]
+    assert [one["log"] for one in shown] == [str(folder / LOG_NAME) for folder in folders]
+    (folders[2] / f"{LOG_NAME}.head").write_text("{}\n")
+    assert main(["audit", "verify"]) == 1
+    assert f"{folders[2] / LOG_NAME}:\nBROKEN" in capsys.readouterr().out
 
 
 def test_the_audit_key_is_taken_out_of_the_environment(tmp_path: Path) -> None:

@@ -144,3 +144,14 @@ def test_it_is_shared_while_steps_come_and_a_little_longer() -> None:
     with turns.batch():
         pass
     assert not turns.is_shared
+
+
+def test_the_age_is_of_whoever_is_inside_and_not_of_who_waits() -> None:
+    now = [100.0]
+    turns = Turnstile(lambda: now[0])
+    assert turns.age_s == 0
+    for turn in (turns.step, turns.batch):
+        with turn():
+            now[0] += 7
+            assert turns.age_s == 7
+        assert turns.age_s == 0

@@ -67,6 +67,8 @@ def _done(result: object) -> Future[Any]:
 
 @dataclass
 class FakePool:
+    step_age_s = 0.0
+
     """Answers at once, and keeps what it was asked."""
 
     asked: list[tuple[object, ...]] = field(default_factory=list)

@@ -205,7 +205,7 @@ def test_tiny_and_huge_numbers(variant: str, kind: Type) -> None:
 
 
 @pytest.mark.parametrize("kind", Type)
-def test_parts_may_be_put_one_by_one_and_read_back(kind: Type) -> None:
+def test_parts_may_be_put_one_by_one_and_read_back(threads: None, kind: Type) -> None:
     matrix = Matrix(kind, 45, 96)
     packed = PackedLinear(LinearShape(kind, 45, 96, 32 if kind is Type.INT4 else 0))
     for first, last in [(0, 7), (7, 40), (40, 45)]:
@@ -217,7 +217,7 @@ def test_parts_may_be_put_one_by_one_and_read_back(kind: Type) -> None:
     assert np.allclose(rows, matrix.weights[ids], rtol=1e-6, atol=0)
 
 
-def test_no_rows_are_no_work() -> None:
+def test_no_rows_are_no_work(threads: None) -> None:
     assert run(Matrix(Type.INT8, 16, 64).packed(), np.zeros((0, 64), np.float32)).shape == (0, 16)
 
 

@@ -46,11 +46,11 @@ def ids(length: int, seed: int) -> list[int]:
 PROMPT, ANSWER = ids(90, 1), [0, *ids(39, 2)]
 
 
-def build(variant: Variant) -> T5ForConditionalGeneration:
+def build(variant: Variant, vocab_size: int = VOCAB) -> T5ForConditionalGeneration:
     """An oracle whose every weight matters: nothing is zero or one, and attention is peaked."""
     torch.manual_seed(5)
     config = T5Config(
-        vocab_size=VOCAB,
+        vocab_size=vocab_size,
         d_model=64,
         d_kv=12,
         d_ff=96,
@@ -82,7 +82,7 @@ def build(variant: Variant) -> T5ForConditionalGeneration:
             else:
                 weight.normal_(std=0.12)
         if not variant.is_tied:
-            model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCAB, 64) * 0.3)
+            model.lm_head.weight = torch.nn.Parameter(torch.randn(vocab_size, 64) * 0.3)
     return model
 
 

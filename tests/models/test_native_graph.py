@@ -80,13 +80,14 @@ def test_bfloat16_is_as_near_to_float32_as_torch_is(name: str) -> None:
 @pytest.mark.parametrize("scheme", ["int8", "int4", "int4-pure"])
 @pytest.mark.parametrize("name", ["llama-tied", "qwen2"])
 def test_codes_give_what_their_weights_give(name: str, scheme: str) -> None:
-    """The only new error is that of activations in eight bits, which averages out over a row."""
+    """What activations in eight bits add is no more than weights in eight bits cost, within a half."""
     pair = pair_of(name)
+    exact = logits_of(pair.graph, pair.prompts)
     plain = load(pair.folder, dtype="float32", quantize=scheme).graph
     assert isinstance(plain, Decoder)
     ours, theirs = logits_of(native(plain, torch.float32), pair.prompts), logits_of(plain, pair.prompts)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert float((mine - other).norm() / other.norm()) < 0.08
+    for mine, other, right in zip(ours, theirs, exact, strict=True):
+        assert float((mine - other).norm()) < 1.5 * float((other - right).norm())
 
 
 def test_a_tied_table_is_kept_once() -> None:

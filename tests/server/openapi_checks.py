@@ -28,7 +28,7 @@ def no_schema_lie(ctx: CheckContext, response: Response, case: Case) -> None:
 
 
 def _has_whole_float(value: object) -> bool:
-    """Whether somewhere stands `47.0`, which is a whole number to JSON schemas and none to a strict reader."""
+    """Whether somewhere stands `47.0`: a whole number to JSON schemas, and none to a strict reader."""
     if isinstance(value, dict):
         return any(map(_has_whole_float, value.values()))
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """Serve one tiny model of each kind, computed for real, for tests that drive the whole API. Asserts nothing.
 
-`python -m tests.server.served_tiny FOLDER` serves in a process of its own, where no shape is checked, until its
-input ends.
+`python -m tests.server.served_tiny FOLDER` serves in a process of its own, where no shape is checked, until
+its input ends.
 """
 
 from __future__ import annotations

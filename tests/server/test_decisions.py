@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 from openai.types.decision import Decision
+from pydantic import BaseModel
 
 from cynosure.cli.local_completer import load_completer
 from cynosure.server.services import ScoreKind, Services
@@ -99,11 +100,12 @@ def _expected(
     return np.exp(np.array(sums) - total).tolist(), float(np.exp(total))
 
 
-def _decide(client: openai.OpenAI, model: str, *questions: dict[str, Any], input: Any = INPUT) -> Decision:
-    return client.decisions.create(model=model, input=input, questions=list(questions))
+def _decide(client: openai.OpenAI, model: str, *questions: dict[str, Any], **more: object) -> Decision:
+    asked: dict[str, Any] = {"input": INPUT} | more
+    return client.decisions.create(model=model, questions=list(questions), **asked)
 
 
-def _coverage(answer: Any) -> float:
+def _coverage(answer: BaseModel) -> float:
     return answer.model_dump()["coverage"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -67,7 +67,7 @@ def prompt_of(model: ScriptedModel) -> str:
     return model.tokenizer.decode(model.prompts[-1], skip_special_tokens=False)
 
 
-def streamed(client: openai.OpenAI, **more: Any) -> list[ResponseStreamEvent]:
+def streamed(client: openai.OpenAI, **more: object) -> list[ResponseStreamEvent]:
     return list(client.responses.create(**(OK | more), stream=True))
 
 
@@ -132,9 +132,9 @@ def test_a_stream_and_a_whole_answer_say_the_same(
     assert final.usage == whole.usage
 
 
-def _said(output: Any) -> list[dict[str, Any]]:
+def _said(output: Iterable[pydantic.BaseModel]) -> list[dict[str, Any]]:
     """Without what differs from request to request, or is the client's own."""
-    own = {"id": True, "call_id": True, "parsed_arguments": True, "content": {"__all__": {"parsed"}}}
+    own: Any = {"id": True, "call_id": True, "parsed_arguments": True, "content": {"__all__": {"parsed"}}}
     return [item.model_dump(exclude=own) for item in output]
 
 

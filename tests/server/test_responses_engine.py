@@ -47,8 +47,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
         yield made
 
 
-def ask(client: openai.OpenAI, **more: Any) -> Any:
-    settings = {"model": CHAT, "input": SAID, "temperature": 0, "max_output_tokens": 12}
+def ask(client: openai.OpenAI, **more: object) -> Any:  # noqa: ANN401 - a response, or its stream
+    settings: dict[str, Any] = {"model": CHAT, "input": SAID, "temperature": 0, "max_output_tokens": 12}
     return client.responses.create(**(settings | more))
 
 
@@ -90,7 +90,7 @@ def test_a_second_turn_finds_the_first_in_the_cache(client: openai.OpenAI) -> No
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "look"}])
-def test_a_call_that_is_asked_for_is_made(client: openai.OpenAI, choice: Any) -> None:
+def test_a_call_that_is_asked_for_is_made(client: openai.OpenAI, choice: object) -> None:
     tools = [tool("look"), tool("find")] if isinstance(choice, dict) else [tool("look")]
     answer = ask(client, tools=tools, tool_choice=choice, parallel_tool_calls=False, max_output_tokens=200)
     calls = [item for item in answer.output if item.type == "function_call"]
@@ -114,6 +114,8 @@ def test_a_schema_is_followed(client: openai.OpenAI) -> None:
         ({"top_logprobs": 3}, "include"),
     ],
 )
-def test_what_can_not_be_asked_is_refused(client: openai.OpenAI, change: Any, words: str) -> None:
+def test_what_can_not_be_asked_is_refused(
+    client: openai.OpenAI, change: dict[str, object], words: str
+) -> None:
     with pytest.raises(openai.BadRequestError, match=words):
         ask(client, **change)

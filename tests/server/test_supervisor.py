@@ -169,6 +169,52 @@ def test_a_process_that_hangs_holds_nobody_up_and_is_ended(served: Served) -> No
     assert served.complete().status_code == 200
 
 
+#: A process of ours whose next step sleeps for a minute, once, where a file says so; Python goes on beside it.
+STUCK = """#!{python}
+import sys, time
+from pathlib import Path
+from cynosure.engine import core, worker
+step = core.EngineCore.step
+def stuck(self, now):
+    if Path({flag!r}).exists():
+        Path({flag!r}).unlink()
+        time.sleep(60)
+    step(self, now)
+core.EngineCore.step = stuck
+worker.main(sys.argv[3:])
+"""
+
+
+def test_a_step_that_never_ends_is_noticed_though_the_process_lives(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag, program = tmp_path / "stuck", tmp_path / "program"
+    program.write_text(STUCK.format(python=sys.executable, flag=str(flag)))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    patient = SupervisorSettings(silence_s=30.0, step_s=1.0, first_pause_s=0.1)
+    supervisor = Supervisor(_setup(checkpoint), ["tiny"], patient)
+
+    def load(report: Callable[[str, int, int], None]) -> Services:
+        card = supervisor.start(lambda stage: report(stage, 0, 0))["tiny"]
+        tokenizer = Tokenizer.from_folder(checkpoint)
+        completer = EngineCompleter("tiny", card, tokenizer, None, RemoteEngine(card, supervisor))
+        return Services({}, {}, {"tiny": completer}, CREATED, engine=supervisor)
+
+    with serving(load, wait_s=60) as url:
+        served = Served(url, supervisor)
+        # Requests of many short steps, longer in all than a step may be, are none of its business.
+        assert served.complete(max_tokens=1200).status_code == 200
+        assert supervisor.num_restarts == 0
+        flag.touch()
+        begun = time.monotonic()
+        assert served.complete().status_code == 503
+        assert 1.0 < time.monotonic() - begun < 10
+        _until(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        assert served.complete().status_code == 200
+        assert supervisor.num_restarts == 1
+
+
 def test_closing_ends_the_process_and_what_waits_for_it(checkpoint: Path) -> None:
     supervisor = Supervisor(_setup(checkpoint))
     supervisor.start(lambda stage: None)

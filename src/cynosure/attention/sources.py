@@ -35,6 +35,11 @@ class Source(ABC):
     def size(self) -> int:
         """How many rows or pages there are."""
 
+    @property
+    def lies_well(self) -> bool:
+        """Whether keys and values lie in memory, the channels of each side by side: what kernels can point to."""
+        return False
+
     @abstractmethod
     def check(self, keys: KeyPlan) -> None:
         """Raise `AttentionError` where `keys` reaches outside of this source."""
@@ -78,6 +83,11 @@ class DenseSource(Source):
     def size(self) -> int:
         """How many rows there are."""
         return self.k.shape[0]
+
+    @property
+    def lies_well(self) -> bool:
+        """Whether the channels of each key and value lie side by side."""
+        return self.k.stride(-1) == 1 and self.v.stride(-1) == 1
 
     def check(self, keys: KeyPlan) -> None:
         """Raise where a sequence ends after the last row."""
@@ -162,6 +172,13 @@ class PagedSource(Source):
     def size(self) -> int:
         """How many pages there are."""
         return self.k_pages.shape[0]
+
+    @property
+    def lies_well(self) -> bool:
+        """Whether the channels of each key and value lie side by side, and scales without gaps."""
+        scales = self.scales
+        has_gaps = scales is not None and not (scales.k.is_contiguous() and scales.v.is_contiguous())
+        return self.k_pages.stride(-1) == 1 and self.v_pages.stride(-1) == 1 and not has_gaps
 
     def check(self, keys: KeyPlan) -> None:
         """Raise where the table is missing, too short or names a page that does not exist."""

@@ -2,7 +2,9 @@
 
 from cynosure.cache.cache_key import CacheKey
 from cynosure.cache.contiguous import ContiguousCache, LayerShape
+from cynosure.cache.page_names import PageNames
 from cynosure.cache.page_pool import PagePool
+from cynosure.cache.page_store import PageStore, StoreStatistics
 from cynosure.cache.paged import BLOCK_SIZE, PagedCache, blocks_for, bytes_per_block, cache_dtype
 from cynosure.cache.prefix_tree import Match, MatchEnd, Pin, PrefixStatistics, PrefixTree
 from cynosure.cache.sequence_pages import SequencePages
@@ -14,12 +16,15 @@ __all__ = [
     "LayerShape",
     "Match",
     "MatchEnd",
+    "PageNames",
     "PagePool",
+    "PageStore",
     "PagedCache",
     "Pin",
     "PrefixStatistics",
     "PrefixTree",
     "SequencePages",
+    "StoreStatistics",
     "blocks_for",
     "bytes_per_block",
     "cache_dtype",

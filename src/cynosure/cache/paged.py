@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Int8, Num
 from torch import Tensor
@@ -142,8 +143,30 @@ class PagedCache:
 
     def copy_block(self, source: int, destination: int) -> None:
         """Copy a page in every layer."""
-        for pages in (*self._k, *self._v, *self._k_scales, *self._v_scales):
+        for pages in self._parts:
             pages[destination] = pages[source]
+
+    @property
+    def page_bytes(self) -> int:
+        """What one page takes in all layers together."""
+        return sum(pages[0].nbytes for pages in self._parts)
+
+    def read_page(self, block: int) -> bytes:
+        """Return what a page holds in all layers, as it lies in memory."""
+        return b"".join(pages[block].flatten().view(torch.uint8).numpy().tobytes() for pages in self._parts)
+
+    def write_page(self, block: int, content: bytes) -> None:
+        """Have a page hold what `read_page` gave, of this cache or of one just like it."""
+        assert len(content) == self.page_bytes, "the page is of another cache"
+        start = 0
+        for pages in self._parts:
+            part = pages[block].flatten().view(torch.uint8)
+            part.numpy()[:] = np.frombuffer(content, np.uint8, part.numel(), start)
+            start += part.numel()
+
+    @property
+    def _parts(self) -> tuple[Tensor, ...]:
+        return (*self._k, *self._v, *self._k_scales, *self._v_scales)
 
 
 def encode(x: Float[Tensor, "n h d"]) -> tuple[Int8[Tensor, "n h d"], Float[Tensor, "n h"]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from cynosure.cli.engine_completer import EngineCompleter
 from cynosure.cli.python_docs import ThreadedDocs, index_path, open_python_docs
 from cynosure.core.errors import CheckpointNotFound, InputError
-from cynosure.engine.pool.card import MINILM, ModelCard, ServedModel
+from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.wire_messages import Setup
 from cynosure.models.chat_format import ChatFormat
@@ -32,7 +32,7 @@ from cynosure.server.remote_engine import RemoteEngine
 from cynosure.server.remote_ranker import RemoteRanker
 from cynosure.server.runtime import Report
 from cynosure.server.services import ScoreKind, Services
-from cynosure.server.supervisor import Supervisor
+from cynosure.server.supervisor import Supervisor, SupervisorSettings
 
 #: What requests call the packaged embedder.
 EMBEDDER = NAME.rpartition("/")[2]
@@ -48,6 +48,7 @@ class ServeOptions:
 
     - `is_lazy`: whether a model is loaded by its first request, and not before the server is ready.
     - `log_level`, `logs_content`: of the engine's process.
+    - `step_timeout_s`: a process whose models are in one step for longer is ended, and started again.
     """
 
     index_folder: Path
@@ -59,6 +60,7 @@ class ServeOptions:
     is_lazy: bool = False
     log_level: int = logging.WARNING
     logs_content: bool = False
+    step_timeout_s: float = SupervisorSettings.step_s
 
     @property
     def setup(self) -> Setup:
@@ -93,7 +95,8 @@ def assemble(options: ServeOptions, report: Report) -> Services:
     """Start the engine's process, and put what answers requests before it; `report` is told of each stage."""
     setup = options.setup
     lazy = {model.name for model in setup.models if options.is_lazy and not model.is_pinned}
-    supervisor = Supervisor(setup, [model.name for model in setup.models if model.name not in lazy])
+    eager = [model.name for model in setup.models if model.name not in lazy]
+    supervisor = Supervisor(setup, eager, SupervisorSettings(step_s=options.step_timeout_s))
     # Read while the engine's process imports torch.
     with ThreadPoolExecutor(2, thread_name_prefix="tokenizer") as threads:
         tokenizers = {model.name: threads.submit(_tokenizer_of, model) for model in setup.models}
@@ -129,7 +132,10 @@ def _services(
             continue
         if card.role.generates:
             tokenizer = tokenizers[name].result()
-            chat = ChatFormat.of(_template_of(Path(card.folder), tokenizer), tokenizer, options.tool_format)
+            # What an encoder-decoder reads is its input alone, and no conversation that it goes on with.
+            converses = card.role is ModelRole.DECODER
+            template = _template_of(Path(card.folder), tokenizer) if converses else None
+            chat = ChatFormat.of(template, tokenizer, options.tool_format if converses else None)
             engine = RemoteEngine(card, supervisor)
             completers[name] = EngineCompleter(name, card, tokenizer, chat, engine)
         elif card.role.scores:

@@ -13,6 +13,9 @@ from cynosure.guard import KEY_VARIABLE, Verification, read_key, verify
 
 LOG_NAME, KEY_NAME = "audit.jsonl", "audit.key"
 
+#: How many servers of one user may keep a log at one time without being told where.
+MAX_FOLDERS = 32
+
 
 def audit_folder(environ: Mapping[str, str]) -> Path:
     """`audit` in `$CYNOSURE_HOME`, else in the user's state (XDG): unlike a cache, it can't be rebuilt."""
@@ -23,13 +26,25 @@ def audit_folder(environ: Mapping[str, str]) -> Path:
     return home / "cynosure" / "audit"
 
 
+def audit_folders(environ: Mapping[str, str]) -> list[Path]:
+    """The default folder, then those below it that servers which run beside the first take: `2`, `3`, ..."""
+    first = audit_folder(environ)
+    return [first, *(first / str(number) for number in range(2, MAX_FOLDERS + 1))]
+
+
+def written_logs(environ: Mapping[str, str]) -> list[Path]:
+    """The logs in the default folders; also one of which nothing but its head is left."""
+    logs = [folder / LOG_NAME for folder in audit_folders(environ)]
+    return [log for log in logs if log.exists() or log.with_name(f"{LOG_NAME}.head").exists()]
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what to check, and with which key."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     check = actions.add_parser(
         "verify", help="follow the chain; name the first record that is not as written"
     )
-    check.add_argument("--log", type=Path, metavar="FILE", help=f"the log ({LOG_NAME} in the state folder)")
+    check.add_argument("--log", type=Path, metavar="FILE", help="one log (all in the state folder)")
     check.add_argument(
         "--key-file", type=Path, metavar="FILE", help=f"its key ({KEY_NAME} beside it, or ${KEY_VARIABLE})"
     )
@@ -37,14 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what was found; fail where a record is not as it was written."""
-    log = arguments.log or audit_folder(os.environ) / LOG_NAME
-    found = verify(log, read_key(os.environ, arguments.key_file or log.with_name(KEY_NAME)))
-    if arguments.json:
-        print(json.dumps({"is_intact": found.is_intact, **asdict(found)}))
-    else:
-        print("\n".join(told(found)))
-    return 0 if found.is_intact else 1
+    """Print what was found, a log after another; fail where a record is not as it was written."""
+    default = audit_folder(os.environ) / LOG_NAME
+    logs = [arguments.log] if arguments.log else written_logs(os.environ) or [default]
+    is_intact = True
+    for log in logs:
+        found = verify(log, read_key(os.environ, arguments.key_file or log.with_name(KEY_NAME)))
+        is_intact = is_intact and found.is_intact
+        if arguments.json:
+            print(json.dumps({"log": str(log), "is_intact": found.is_intact, **asdict(found)}))
+        else:
+            print("\n".join([*([f"{log}:"] if len(logs) > 1 else []), *told(found)]))
+    return 0 if is_intact else 1
 
 
 def told(found: Verification) -> list[str]:

@@ -182,6 +182,7 @@ def _request(request_id: str, asked: Generation, tenant: str) -> Request:
         deadline_s,
         segments=asked.segments,
         is_reproducible=asked.is_reproducible,
+        session=asked.session,
     )
 
 

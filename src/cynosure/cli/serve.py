@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"--shutdown-timeout is {arguments.shutdown_timeout}; it may be 1 to 3600. Change it."
         )
-    options = options_of(arguments, arguments.index_dir or data_home(os.environ) / "index")
+    options = options_of(arguments, data_home(os.environ))
     if arguments.without_docs and not options.models:
         raise InputError("--without-docs leaves nothing to serve. Name a model, or leave it out.")
     configure_logs(arguments)
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print("Others can reach it, and nobody is asked for a key: use a network that you trust.")
     with ExitStack() as ending:
         ending.enter_context(closing(listener))
-        oversight = ending.enter_context(closing(oversight_of(arguments, os.environ)))
+        oversight = ending.enter_context(closing(oversight_of(arguments, os.environ, console.print)))
         bar = ending.enter_context(LoadingBar(console))
         runtime = Runtime(partial(assemble, options), watch=bar.show)
         when_ready = partial(bar.finish, settings.url)

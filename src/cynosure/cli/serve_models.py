@@ -14,9 +14,17 @@ from cynosure.cli.assembly import ServeOptions, named_models
 from cynosure.cli.serve_logs import level_of
 from cynosure.core.errors import InputError
 from cynosure.engine.pool.card import ServedModel
-from cynosure.engine.pool.settings import PoolSettings
+from cynosure.engine.pool.settings import DiskSettings, PoolSettings
 from cynosure.engine.settings import KERNELS, KV_CACHE_DTYPES, EngineSettings
 from cynosure.models.tool_calls import ToolFormat
+from cynosure.server.tenants import read_secret
+from cynosure.server.supervisor import SupervisorSettings
+
+MAX_STEP_TIMEOUT_S = 24 * 60 * 60
+
+#: Keys the names and checksums of `--cache-dir`; it lies in Cynosure's home, apart from what it guards.
+CACHE_SECRET_FILE = "cache-secret"
+DEFAULT_CACHE_BYTES = 10 * 1000**3
 
 _UNITS = {"": 1, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _BINARY = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
@@ -58,35 +66,50 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="share pages of a common beginning among a tenant's requests (on)",
     )
+    add("--cache-dir", type=Path, metavar="FOLDER", help="keep sessions on disk that ask for it, here")
+    add("--cache-bytes", type=num_bytes, metavar="SIZE", help="of that folder (10GB)")
     add(
         "--tool-call-parser",
         choices=[format.value for format in ToolFormat],
         help="how the models write calls of functions (as their chat templates teach)",
     )
     add("--threads", type=int, metavar="N", help="of computing (as many as cores)")
+    add(
+        "--step-timeout",
+        type=float,
+        default=SupervisorSettings.step_s,
+        metavar="SECONDS",
+        help="a step that takes longer hangs; the engine is started again (300)",
+    )
 
 
-def options_of(arguments: argparse.Namespace, index_folder: Path) -> ServeOptions:
-    """What to serve.
+def options_of(arguments: argparse.Namespace, home: Path) -> ServeOptions:
+    """What to serve; `home` is where Cynosure keeps its files.
 
     Raises:
         InputError: a name that is none of the models', or a number outside its range.
+        EnvironmentFault: the secret of the cache folder can't be kept in `home`.
     """
     if arguments.threads is not None and arguments.threads < 1:
         raise InputError(f"--threads is {arguments.threads}; at least 1 is needed. Raise it.")
     if arguments.max_model_len is not None and arguments.max_model_len < 1:
         raise InputError(f"--max-model-len is {arguments.max_model_len}; at least 1 is needed. Raise it.")
+    if not 1 <= arguments.step_timeout <= MAX_STEP_TIMEOUT_S:
+        raise InputError(
+            f"--step-timeout is {arguments.step_timeout}; it may be 1 to {MAX_STEP_TIMEOUT_S}. Change it."
+        )
     parser = arguments.tool_call_parser
     return ServeOptions(
-        index_folder=index_folder,
+        index_folder=arguments.index_dir or home / "index",
         models=_served(arguments),
         with_docs=not arguments.without_docs,
         num_threads=arguments.threads,
         tool_format=None if parser is None else ToolFormat(parser),
-        pool=_pool(arguments),
+        pool=_pool(arguments, home),
         is_lazy=arguments.lazy,
         log_level=level_of(arguments),
         logs_content=arguments.log_content,
+        step_timeout_s=arguments.step_timeout,
     )
 
 
@@ -133,7 +156,21 @@ def _renamed(named: Sequence[tuple[str, str]], name: str) -> tuple[tuple[str, st
     return ((name, named[0][1]),)
 
 
-def _pool(arguments: argparse.Namespace) -> PoolSettings:
+def _disk(arguments: argparse.Namespace, home: Path) -> DiskSettings | None:
+    folder, size = arguments.cache_dir, arguments.cache_bytes
+    if folder is None:
+        if size is not None:
+            raise InputError(f"--cache-bytes is {size}, and there is no --cache-dir. Name a folder.")
+        return None
+    if not arguments.enable_prefix_caching:
+        raise InputError("--cache-dir needs the prefix cache. Leave --no-enable-prefix-caching out.")
+    secret = read_secret(home / CACHE_SECRET_FILE)
+    return DiskSettings(
+        folder.expanduser().absolute(), secret, DEFAULT_CACHE_BYTES if size is None else size
+    )
+
+
+def _pool(arguments: argparse.Namespace, home: Path) -> PoolSettings:
     given = {
         "block_size": arguments.block_size,
         "max_num_seqs": arguments.max_num_seqs,
@@ -146,5 +183,8 @@ def _pool(arguments: argparse.Namespace) -> PoolSettings:
         **{name: value for name, value in given.items() if value is not None},
     )
     return PoolSettings(
-        memory_bytes=arguments.memory, engine=engine, kv_cache_bytes=arguments.kv_cache_memory_bytes
+        memory_bytes=arguments.memory,
+        engine=engine,
+        kv_cache_bytes=arguments.kv_cache_memory_bytes,
+        disk=_disk(arguments, home),
     )

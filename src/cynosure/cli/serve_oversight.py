@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import tomllib
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 
 import cynosure
-from cynosure.cli.audit import KEY_NAME, LOG_NAME, audit_folder
-from cynosure.core.errors import InputError
+from cynosure.cli.audit import KEY_NAME, LOG_NAME, MAX_FOLDERS, audit_folders
+from cynosure.core.errors import AuditInUse, InputError
 from cynosure.guard import KEY_VARIABLE, AuditLog, AuditSettings, Policy, read_or_create_key, read_policy
 from cynosure.observe.spans import SpanWriter, otlp_writer
 from cynosure.server.audit_writer import AuditWriter
@@ -43,8 +43,14 @@ def add_oversight_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def oversight_of(arguments: argparse.Namespace, environ: MutableMapping[str, str]) -> Oversight:
+def oversight_of(
+    arguments: argparse.Namespace,
+    environ: MutableMapping[str, str],
+    tell: Callable[[str], None] = lambda told: None,
+) -> Oversight:
     """Who watches. The audit log is open from here on, and its key no longer in the environment.
+
+    Where the default log is another server's, the next folder's is taken, and `tell` is told.
 
     Raises:
         InputError: a policy that can't be used.
@@ -57,7 +63,7 @@ def oversight_of(arguments: argparse.Namespace, environ: MutableMapping[str, str
         )
     policy = None if arguments.no_guard else _policy(arguments.guard)
     spans = _spans(arguments.otlp_traces_endpoint, environ)
-    audit = None if arguments.no_audit else _audit(arguments, environ)
+    audit = None if arguments.no_audit else _audit(arguments, environ, tell)
     return Oversight(policy, audit, spans)
 
 
@@ -81,12 +87,25 @@ def _policy(file: Path | None) -> Policy:
     return read_policy(settings)
 
 
-def _audit(arguments: argparse.Namespace, environ: MutableMapping[str, str]) -> AuditWriter:
-    folder = arguments.audit or audit_folder(environ)
-    key = read_or_create_key(environ, folder / KEY_NAME)
-    environ.pop(KEY_VARIABLE, None)
+def _audit(
+    arguments: argparse.Namespace, environ: MutableMapping[str, str], tell: Callable[[str], None]
+) -> AuditWriter:
     settings = AuditSettings(sync_every_s=arguments.audit_sync_every)
-    return AuditWriter(AuditLog(folder / LOG_NAME, key, settings))
+    folders = [arguments.audit] if arguments.audit else audit_folders(environ)
+    for folder in folders:
+        try:
+            log = AuditLog(folder / LOG_NAME, read_or_create_key(environ, folder / KEY_NAME), settings)
+        except AuditInUse:
+            if folder == arguments.audit:
+                raise
+            continue
+        if folder != folders[0]:
+            tell(f"Another server writes to the audit log in {folders[0]}; this one keeps its own in {folder}")
+        environ.pop(KEY_VARIABLE, None)
+        return AuditWriter(log)
+    raise AuditInUse(
+        f"{MAX_FOLDERS} servers write to audit logs in {folders[0]}, the limit. Name another folder (--audit FOLDER)."
+    )
 
 
 def _spans(endpoint: str | None, environ: Mapping[str, str]) -> SpanWriter | None:

@@ -29,6 +29,7 @@ One tree; the server maps it to status codes in one place (`server/errors.py`):
     │   └── WireFault               what came from the engine's process, or to it, is no message of ours
     ├── IndexFault                  the document index is absent, stale or damaged
     ├── AuditFault                  the audit log or its key is damaged, or cannot be written
+    │   └── AuditInUse              another process writes to it
     └── EnvironmentFault            the machine lacks something: a port, a package, disk
         ├── MissingPackage          an optional dependency is not installed
         ├── ModelTooLarge           the memory that may be used can never hold it
@@ -166,6 +167,10 @@ class IndexFault(CynosureError):
 
 class AuditFault(CynosureError):
     """The audit log or its key is damaged, belongs to others, or cannot be written."""
+
+
+class AuditInUse(AuditFault):
+    """Another process writes to the audit log; two would fork its chain."""
 
 
 class EnvironmentFault(CynosureError):

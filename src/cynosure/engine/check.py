@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.engine.request import Request
+from cynosure.engine.session import Session
 
 
 def check_request(request: Request, vocab_size: int, max_model_len: int | None) -> None:
@@ -27,10 +28,16 @@ def check_seq2seq_request(request: Request, vocab_size: int, max_model_len: int 
     """Raise what an encoder-decoder can't take: prompt and answer are sequences of their own.
 
     Raises:
-        InputError: a token id is not in the vocabulary, or the prompt's log-probabilities are asked for.
+        InputError: a token id is not in the vocabulary; or a session, or the prompt's log-probabilities, are
+            asked for.
         InputTooLong: prompt or answer would pass the longest sequence that the model takes.
     """
     _check_ids(request, vocab_size)
+    if request.session is not None:
+        raise InputError(
+            f"session {request.session.name[:60]!r} can't be kept: an encoder-decoder keeps no pages between "
+            "requests. Leave it out."
+        )
     if request.params.prompt_logprobs is not None:
         raise InputError(
             "prompt_logprobs is set; an encoder-decoder reads its prompt and predicts none of it. Leave it "
@@ -42,6 +49,24 @@ def check_seq2seq_request(request: Request, vocab_size: int, max_model_len: int 
             f"the prompt has {len(request.token_ids)} tokens and the answer may get "
             f"{request.params.max_tokens}; the limit is {max_model_len} each. Shorten it, or lower "
             "max_tokens."
+        )
+
+
+def check_session(session: Session, has_prefix_cache: bool, has_disk: bool) -> None:
+    """Raise why an engine can't keep a session.
+
+    Raises:
+        InputError: pages are not kept, or not on disk.
+    """
+    if not has_prefix_cache:
+        raise InputError(
+            f"session {session.name[:60]!r} can't be kept: this engine keeps no pages. Leave the name out, or "
+            "start it with a prefix cache."
+        )
+    if session.is_on_disk and not has_disk:
+        raise InputError(
+            f"session {session.name[:60]!r} is to be kept on disk, and this engine has no folder for it. Keep "
+            "it in memory, or start with --cache-dir."
         )
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for, cache_dtype
-from cynosure.core.errors import CynosureError, EngineFault, InputError
-from cynosure.engine.check import check_request
+from cynosure.core.errors import CynosureError, InputError
+from cynosure.engine.check import check_request, check_session
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.grammar import Matcher
 from cynosure.engine.logprobs import score_prompt
@@ -33,12 +33,14 @@ from cynosure.engine.request import (
     Request,
     TokenEvent,
 )
-from cynosure.engine.runner import Runner, Work
+from cynosure.engine.runner import Runner
 from cynosure.engine.sampler import Row, SampledToken, SampleError, sample
 from cynosure.engine.schedule import Limits, Schedule, SequenceView, Step
 from cynosure.engine.scheduler import schedule
 from cynosure.engine.sequence import Notify, Sequence
+from cynosure.engine.session_pages import Disk, SessionPages
 from cynosure.engine.settings import EngineSettings
+from cynosure.engine.task import Task, as_fault
 from cynosure.models.decoder import Decoder
 from cynosure.models.native_graph import use_kernels
 from cynosure.observe.load import EngineLoad
@@ -55,24 +57,6 @@ class Snapshot:
     num_blocks: int
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What one sequence does in this step."""
-
-    sequence: Sequence
-    num_tokens: int
-
-    @property
-    def is_decode(self) -> bool:
-        """Whether one token is all that was left to compute."""
-        return self.num_tokens == 1 and self.is_last
-
-    @property
-    def is_last(self) -> bool:
-        """Whether all known tokens are computed afterwards, so that the next one can be chosen."""
-        return self.sequence.num_computed + self.num_tokens == len(self.sequence.token_ids)
-
-
 class EngineCore:
     """A decoder, its pages, and the requests that it works on. For one thread."""
 
@@ -84,8 +68,11 @@ class EngineCore:
         *,
         model_id: str,
         backend: str = "auto",
+        disk: Disk | None = None,
     ) -> None:
         """Reserve the pages; the graph's linear layers become native ones where `settings.kernels` allows.
+
+        `disk` is where sessions are kept that ask for it.
 
         Raises:
             InputError: the memory does not hold one page, or the kernels that are asked for are not here.
@@ -101,6 +88,7 @@ class EngineCore:
         self.settings = settings
         self.cache = PagedCache(graph.cache_shapes, num_blocks, dtype, settings.block_size)
         self.tree = PrefixTree(PagePool(num_blocks), settings.block_size)
+        self.sessions = SessionPages(self.tree, self.cache, disk)
         self._runner = Runner(graph, self.cache, backend)
         self._eos = frozenset(eos_token_ids)
         self._model_id = model_id
@@ -136,11 +124,14 @@ class EngineCore:
         """Raise what is wrong with a request for this model; looks at no state of the engine.
 
         Raises:
-            InputError: a token id is not in the vocabulary, or a beam search is asked for.
+            InputError: a token id is not in the vocabulary, a beam search is asked for, or a session that can't
+                be kept.
             InputTooLong: prompt and answer would pass the longest sequence that the model takes.
         """
         spec = self._runner.graph.spec
         check_request(request, spec.vocab_size, spec.max_model_len)
+        if request.session is not None:
+            check_session(request.session, self.settings.has_prefix_cache, self.sessions.disk is not None)
 
     def add(self, request: Request, notify: Notify, matcher: Matcher | None = None) -> None:
         """Take a checked request, with the matcher of its constraint; all events now go to `notify`."""
@@ -156,7 +147,7 @@ class EngineCore:
         """Forget a request; one that has ended already is none of our business."""
         sequence = self._pop(request_id)
         if sequence is not None:
-            sequence.end(Cancelled(request_id, sequence.usage))
+            self._end(sequence, Cancelled(request_id, sequence.usage))
 
     def fail_all(self, error: CynosureError) -> None:
         """End everything that is under way."""
@@ -196,6 +187,7 @@ class EngineCore:
 
     def _schedule(self, now: float) -> Schedule:
         settings, pool = self.settings, self.tree.pool
+        self.sessions.give_way(self._num_wanted)
         limits = Limits(
             max_num_batched_tokens=settings.max_num_batched_tokens,
             max_num_seqs=settings.max_num_seqs,
@@ -212,11 +204,17 @@ class EngineCore:
             self._pace.rates,
         )
 
+    @property
+    def _num_wanted(self) -> int:
+        """Pages that this step may need: one for each that runs, and those of the largest that waits."""
+        longest = max((len(sequence.token_ids) + 1 for sequence in self._waiting.values()), default=0)
+        return len(self._running) + -(-longest // self.settings.block_size)
+
     def _view(self, sequence: Sequence) -> SequenceView:
         num_shared = sum(map(self.tree.pool.is_shared, sequence.pages.blocks))
         return sequence.view(self._served.served(sequence.request.tenant), num_shared)
 
-    def _prepare(self, step: Step) -> _Task | None:
+    def _prepare(self, step: Step) -> Task | None:
         """Admit where it waits, and have pages; `None` where the sequence must wait after all."""
         sequence = self._running.get(step.request_id) or self._waiting[step.request_id]
         is_new = step.request_id in self._waiting
@@ -233,13 +231,16 @@ class EngineCore:
             self._running[step.request_id] = sequence
             sequence.was_admitted = True
             sequence.notes.admitted()
-        return _Task(sequence, min(step.num_tokens, num_pending))
+        return Task(sequence, min(step.num_tokens, num_pending))
 
     def _reuse(self, sequence: Sequence) -> None:
         """Begin with the pages that are kept of its prompt, and note why there are no more."""
         request, match, why_not = sequence.request, None, PROMPT_LOGPROBS
         # Prompt log-probabilities need the logits of every token, which no page keeps.
         if request.params.prompt_logprobs is None:
+            key = self._key_of(request)
+            if key is not None:
+                self.sessions.restore(key, sequence.token_ids)
             match = sequence.pages.reuse(sequence.token_ids)
             why_not = REPRODUCIBLE if request.is_reproducible else OFF
         if not sequence.was_admitted:
@@ -256,18 +257,18 @@ class EngineCore:
             dtype=f"{self._runner.graph.dtype} in {self.cache.dtype}",
         )
 
-    def _run(self, tasks: Items[_Task]) -> None:
+    def _run(self, tasks: Items[Task]) -> None:
         """Run tasks in one pass; where it raises, each alone."""
         if not tasks:
             return
         try:
-            rows = self._runner.run([_work(task) for task in tasks])
+            rows = self._runner.run([task.work for task in tasks])
         except Exception as error:
             if len(tasks) > 1:
                 for task in tasks:
                     self._run([task])
             else:
-                self._fail(tasks[0].sequence.request.request_id, _as_fault(error))
+                self._fail(tasks[0].sequence.request.request_id, as_fault(error))
             return
         ready, logits, read = [], [], []
         for task, row in zip(tasks, rows, strict=True):
@@ -283,11 +284,11 @@ class EngineCore:
             sequence.pages.fill(sequence.token_ids[: sequence.num_computed + task.num_tokens])
         for sequence in read:
             self._pop(sequence.request.request_id)
-            sequence.end(Finished(sequence.request.request_id, FinishReason.LENGTH, sequence.usage))
+            self._end(sequence, Finished(sequence.request.request_id, FinishReason.LENGTH, sequence.usage))
         if ready:
             self._choose(ready, torch.stack(logits))
 
-    def _run_in_pieces(self, task: _Task) -> None:
+    def _run_in_pieces(self, task: Task) -> None:
         """Run a reproducible request alone, cut by its own length: pages, then single tokens."""
         sequence, budget = task.sequence, task.num_tokens
         while sequence.request.request_id in self._running:
@@ -297,9 +298,9 @@ class EngineCore:
             if piece > budget:
                 return
             budget -= piece
-            self._run([_Task(sequence, piece)])
+            self._run([Task(sequence, piece)])
 
-    def _tell_prompt(self, task: _Task, row: Float[Tensor, "rows vocab"]) -> None:
+    def _tell_prompt(self, task: Task, row: Float[Tensor, "rows vocab"]) -> None:
         """Report how likely the prompt's tokens were, where that was asked for and not told before."""
         sequence, num_top = task.sequence, task.sequence.request.params.prompt_logprobs
         start = sequence.num_computed + 1
@@ -342,7 +343,14 @@ class EngineCore:
         self._pop(request_id)
         if reason is not FinishReason.LENGTH:
             self._pace.note_answer(len(sequence.generated))
-        sequence.end(Finished(request_id, reason, sequence.usage))
+        self._end(sequence, Finished(request_id, reason, sequence.usage))
+
+    def _end(self, sequence: Sequence, event: Finished | Cancelled) -> None:
+        """Keep the pages of a session, and give up those of the request; one that broke keeps none."""
+        session, key = sequence.request.session, self._key_of(sequence.request)
+        if session is not None and key is not None and sequence.num_computed:
+            self.sessions.keep(key, session, sequence.token_ids[: sequence.num_computed])
+        sequence.end(event)
 
     def _fail(self, request_id: str, error: CynosureError) -> None:
         sequence = self._pop(request_id)
@@ -354,21 +362,3 @@ class EngineCore:
         if sequence is not None:
             self._served.depart(sequence.request.tenant)
         return sequence
-
-
-def _work(task: _Task) -> Work:
-    sequence = task.sequence
-    done = sequence.num_computed
-    wants_all = sequence.request.params.prompt_logprobs is not None and done < sequence.num_prompt_tokens
-    return Work(
-        token_ids=tuple(sequence.token_ids[done : done + task.num_tokens]),
-        past_len=done,
-        blocks=sequence.pages.blocks,
-        num_logits=task.num_tokens if wants_all else int(task.is_last),
-    )
-
-
-def _as_fault(error: Exception) -> CynosureError:
-    if isinstance(error, CynosureError):
-        return error
-    return EngineFault(f"the model failed on this request: {error}. The other requests go on.")

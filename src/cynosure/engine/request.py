@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cynosure.core.errors import CynosureError, EmptyInput, InputError
 from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
+from cynosure.engine.session import Session
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Request:
     - `arrival_s`, `deadline_s`: on one clock, in seconds; the whole answer is due at the deadline.
     - `segments`: the segment of each token of the prompt; runs of dense integers, sorted.
     - `is_reproducible`: bitwise the answer that it gets alone, whatever the batch.
+    - `session`: whose next request will find the pages of this one.
     """
 
     request_id: str
@@ -39,13 +41,15 @@ class Request:
     arrival_s: float = 0.0
     segments: tuple[int, ...] | None = None
     is_reproducible: bool = False
+    session: Session | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model.
 
         Raises:
             EmptyInput: there are no tokens.
-            InputError: a negative token id, segments that do not fit the tokens, or a time that is no number.
+            InputError: a negative token id, segments that do not fit the tokens, a time that is no number, or a
+                reproducible request of a session.
         """
         if not self.token_ids:
             raise EmptyInput(f"request {self.request_id!r} has no tokens; give at least one.")
@@ -56,6 +60,11 @@ class Request:
             )
         if self.segments is not None:
             self._check_segments(self.segments)
+        if self.session is not None and self.is_reproducible:
+            raise InputError(
+                f"request {self.request_id!r} is reproducible, so that it shares no pages, and names session "
+                f"{self.session.name[:60]!r}. Leave one of the two out."
+            )
         for name, time_s in (("arrival_s", self.arrival_s), ("deadline_s", self.deadline_s)):
             if time_s is not None and not math.isfinite(time_s):
                 raise InputError(f"{name} of request {self.request_id!r} is {time_s}; it must be finite.")

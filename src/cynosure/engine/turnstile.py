@@ -34,6 +34,7 @@ class Turnstile:
         self._queue: list[_Ticket] = []
         self._inside: _Ticket | None = None
         self._last_step_s = float("-inf")
+        self._entered_s = 0.0
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -54,6 +55,12 @@ class Turnstile:
             is_waited_for = any(not ticket.is_batch for ticket in self._queue)
             return is_waited_for or self._clock() - self._last_step_s < _STEPS_LINGER_S
 
+    @property
+    def age_s(self) -> float:
+        """For how long whoever is inside has computed; 0 where nobody is."""
+        # Without the lock: who watches must not wait for those who compute.
+        return 0.0 if self._inside is None else max(0.0, self._clock() - self._entered_s)
+
     @contextmanager
     def _turn(self, ticket: _Ticket) -> Iterator[None]:
         with self._changed:
@@ -61,6 +68,7 @@ class Turnstile:
             self._queue.append(ticket)
             self._changed.wait_for(lambda: self._inside is None and self._next() is ticket)
             self._queue.remove(ticket)
+            self._entered_s = self._clock()
             self._inside = ticket
             if ticket.is_batch:
                 for other in self._queue:

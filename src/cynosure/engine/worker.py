@@ -74,6 +74,11 @@ class Pool(Protocol):
         """How busy a model is."""
         ...
 
+    @property
+    def step_age_s(self) -> float:
+        """For how long the step that runs now has run."""
+        ...
+
     def load(self, name: str) -> Future[Any]:
         """Have a model in memory."""
         ...
@@ -134,10 +139,11 @@ class Worker:
                 self._ask(call)
 
     def pulse(self) -> Pulse:
-        """How busy all models are."""
+        """How busy all models are, and how long the step that runs has run."""
         cards = self._pool.cards()
         loads = {name: self._pool.snapshot(name) for name, card in cards.items() if card.role.generates}
-        return Pulse(loads, tuple(name for name, card in cards.items() if card.is_loaded))
+        loaded = tuple(name for name, card in cards.items() if card.is_loaded)
+        return Pulse(loads, loaded, self._pool.step_age_s)
 
     def _submit(self, call: Submit) -> None:
         def notify(event: Event) -> None:

@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 from cynosure.core.errors import EnvironmentFault
 
@@ -49,7 +48,7 @@ class ServerProcess:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> ServerProcess:
         """It is started already."""
         return self
 

@@ -17,7 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 
-from cynosure.core.errors import AuditFault
+from cynosure.core.errors import AuditFault, AuditInUse
 from cynosure.guard.audit_chain import Head, Sealer
 from cynosure.guard.audit_tail import find_tail
 
@@ -252,7 +252,7 @@ class AuditLog:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as fault:
             os.close(lock)
-            raise AuditFault(
+            raise AuditInUse(
                 f"audit log {self._path} is being written by another process; two would fork its chain. "
                 f"Stop that one, or name another log (--audit FOLDER)."
             ) from fault

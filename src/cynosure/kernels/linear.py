@@ -158,6 +158,9 @@ class PackedLinear:
         self.struct.codes = self.arena.take(layout.code_bytes)
         self.struct.scales = self.arena.take(layout.scale_bytes) if layout.scale_bytes else None
         self.struct.bias = self.arena.take(64 * layout.num_blocks) if shape.has_bias else None
+        # Looked up once: a decoding step makes a hundred calls.
+        self._compute = kernels().c.cyn_linear
+        self._address = ctypes.byref(self.struct)
 
     def put(self, rows: Rows, first_row: int = 0, *, is_up: bool = False) -> None:
         """Copy a source's rows to where row `first_row` (of gate or up, where gated) begins; once only."""
@@ -186,7 +189,7 @@ class PackedLinear:
 
     def run(self, call: CLinearCall) -> None:
         """Compute `call`; its addresses must be alive."""
-        kernels().c.cyn_linear(ctypes.byref(self.struct), ctypes.byref(call))
+        self._compute(self._address, ctypes.byref(call))
 
 
 def has_tiles(of: Type) -> bool:

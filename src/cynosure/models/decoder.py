@@ -44,14 +44,15 @@ def feed_forward(spec: FeedForwardSpec, hidden_size: int) -> nn.Module:
 
 
 class DecoderLayer(nn.Module):
-    """Attention, then a feed-forward layer, each added to what came in."""
+    """Attention, then (or beside it) a feed-forward layer, each added to what came in."""
 
     def __init__(self, spec: LayerSpec, hidden_size: int, layer: int) -> None:
         """Hold both halves and their norms."""
         super().__init__()
-        self.attention_norm = Norm(spec.norm, hidden_size)
+        self.spec = spec
+        self.attention_norm = Norm(spec.norm, hidden_size) if spec.has_pre_norms else nn.Identity()
         self.attention = attention_block(spec.attention, hidden_size, layer)
-        self.mlp_norm = Norm(spec.norm, hidden_size)
+        self.mlp_norm = Norm(spec.norm, hidden_size) if spec.has_pre_norms else nn.Identity()
         self.mlp = feed_forward(spec.mlp, hidden_size)
         has_post = spec.has_post_norms
         self.attention_post_norm = Norm(spec.norm, hidden_size) if has_post else nn.Identity()
@@ -59,8 +60,15 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
         """Return the tokens after this layer."""
-        x = x + self.attention_post_norm(self.attention(self.attention_norm(x), forward_pass))
-        return x + self.mlp_post_norm(self.mlp(self.mlp_norm(x)))
+        attended = self._scaled(self.attention_post_norm(self.attention(self.attention_norm(x), forward_pass)))
+        if self.spec.is_parallel:
+            return x + attended + self._scaled(self.mlp_post_norm(self.mlp(self.mlp_norm(x))))
+        x = x + attended
+        return x + self._scaled(self.mlp_post_norm(self.mlp(self.mlp_norm(x))))
+
+    def _scaled(self, given: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
+        factor = self.spec.residual_multiplier
+        return given if factor == 1.0 else given * factor
 
 
 class Decoder(nn.Module):
@@ -141,5 +149,7 @@ class Decoder(nn.Module):
     def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocab"]:
         """Return the score of every next token; pass only the rows that are needed."""
         logits = self.head(hidden)
+        if self.spec.logit_multiplier != 1.0:
+            logits = logits * self.spec.logit_multiplier
         cap = self.spec.logit_softcap
         return logits if cap is None else cap * torch.tanh(logits / cap)

@@ -19,13 +19,19 @@ FeedForwardSpec: TypeAlias = MlpSpec | MoeSpec
 class LayerSpec:
     """One layer: `x + attention(norm(x))`, then `x + mlp(norm(x))`.
 
-    With `has_post_norms` what a half gives is normalised again before it is added (Gemma 2).
+    - `has_post_norms`: what a half gives is normalised (again) before it is added (Gemma 2).
+    - `has_pre_norms`: without, a half reads its input as it is (OLMo 2).
+    - `is_parallel`: both halves read what came into the layer, and are added together (GPT-NeoX).
+    - `residual_multiplier`: scales what each half gives before it is added (Granite).
     """
 
     attention: AttentionBlockSpec
     mlp: FeedForwardSpec
     norm: NormSpec
     has_post_norms: bool = False
+    has_pre_norms: bool = True
+    is_parallel: bool = False
+    residual_multiplier: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,8 @@ class DecoderSpec:
     - `max_model_len`: tokens that a sequence may have; `None` where nothing in the model bounds it.
     - `num_positions`: rows of a learned table of positions, which is added to the embeddings (GPT-2).
     - `embedding_norm`: normalises the embeddings (Bloom); `embedding_multiplier` scales them (Gemma).
-    - `logit_softcap`: bounds the logits smoothly to `(-cap, cap)` (Gemma 2).
+    - `logit_multiplier` scales the logits (Cohere); `logit_softcap` bounds them smoothly to `(-cap, cap)`
+      (Gemma 2).
     """
 
     vocab_size: int
@@ -48,4 +55,5 @@ class DecoderSpec:
     num_positions: int | None = None
     embedding_norm: NormSpec | None = None
     embedding_multiplier: float = 1.0
+    logit_multiplier: float = 1.0
     logit_softcap: float | None = None

@@ -23,6 +23,10 @@ def digests_of(folder: Path) -> dict[Path, str]:
 
 def model_id(name: str, folder: Path, digests: Mapping[Path, str], dtype: str) -> str:
     """Return `name@fingerprint:dtype`, equal only where vectors and scores may be compared."""
+    return f"{name}@{fingerprint(folder, digests)[:12]}:{dtype}"
+
+
+def fingerprint(folder: Path, digests: Mapping[Path, str]) -> str:
+    """Return one SHA-256 of all files of a checkpoint and their names."""
     lines = "".join(f"{path.relative_to(folder)} {digest}\n" for path, digest in digests.items())
-    fingerprint = hashlib.sha256(lines.encode()).hexdigest()[:12]
-    return f"{name}@{fingerprint}:{dtype}"
+    return hashlib.sha256(lines.encode()).hexdigest()

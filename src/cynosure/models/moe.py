@@ -1,6 +1,7 @@
 """Send each token through a few of many feed-forward layers. Knows nothing of attention or checkpoints.
 
-Two designs: GPT-OSS (model card, arXiv 2508.10925) and DeepSeek-V3 (arXiv 2412.19437, section 2.1.2).
+Three designs: Mixtral (arXiv 2401.04088), GPT-OSS (model card, arXiv 2508.10925) and DeepSeek-V3 (arXiv
+2412.19437, section 2.1.2).
 """
 
 from __future__ import annotations
@@ -21,6 +22,14 @@ class TopRouterSpec:
     """The `num_chosen` largest logits, and the softmax over those alone (GPT-OSS)."""
 
     num_chosen: int
+
+
+@dataclass(frozen=True)
+class SoftmaxRouterSpec:
+    """The `num_chosen` largest of the softmax over all, divided by their sum where `is_normalised` (Mixtral)."""
+
+    num_chosen: int
+    is_normalised: bool = True
 
 
 @dataclass(frozen=True)
@@ -47,17 +56,22 @@ class ClampedMlpSpec:
     limit: float = 7.0
 
 
-RouterSpec: TypeAlias = TopRouterSpec | GroupRouterSpec
+RouterSpec: TypeAlias = TopRouterSpec | SoftmaxRouterSpec | GroupRouterSpec
 
 
 @dataclass(frozen=True)
 class MoeSpec:
-    """A mixture of experts as a value; `shared` is a layer that every token takes besides."""
+    """A mixture of experts as a value.
+
+    `shared` is a layer that every token takes besides; where `is_shared_gated` (Qwen2-MoE), its share is
+    the sigmoid of a projection of the token.
+    """
 
     num_experts: int
     router: RouterSpec
     expert: MlpSpec | ClampedMlpSpec
     shared: MlpSpec | None = None
+    is_shared_gated: bool = False
 
 
 class Routes(NamedTuple):
@@ -81,6 +95,24 @@ class TopRouter(nn.Module):
         """Choose."""
         logits, experts = functional.linear(x, self.weight, self.bias).topk(self.spec.num_chosen, -1)
         return Routes(experts, logits.softmax(-1))
+
+
+class SoftmaxRouter(nn.Module):
+    """Score experts by a softmax over all, in float32."""
+
+    def __init__(self, spec: SoftmaxRouterSpec, num_experts: int, hidden_size: int) -> None:
+        """Hold a row an expert."""
+        super().__init__()
+        self.spec = spec
+        self.weight = nn.Parameter(torch.empty(num_experts, hidden_size), requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "n hidden"]) -> Routes:
+        """Choose."""
+        shares = functional.linear(x, self.weight).float().softmax(-1)
+        weights, experts = shares.topk(self.spec.num_chosen, -1)
+        if self.spec.is_normalised:
+            weights = weights / weights.sum(-1, keepdim=True)
+        return Routes(experts, weights.to(x.dtype))
 
 
 class GroupRouter(nn.Module):
@@ -150,6 +182,29 @@ class ClampedExperts(nn.Module):
         return inner @ self.down[expert] + self.down_bias[expert]
 
 
+class Gate(nn.Module):
+    """Weigh a layer by the sigmoid of one projection; like a router's, its weight is never kept in codes."""
+
+    def __init__(self, hidden_size: int) -> None:
+        """Hold the row."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(1, hidden_size), requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "n hidden"]) -> Float[Tensor, "n 1"]:
+        """Return each token's share."""
+        return functional.linear(x, self.weight).sigmoid()
+
+
+def _router(spec: RouterSpec, num_experts: int, hidden_size: int) -> nn.Module:
+    match spec:
+        case TopRouterSpec():
+            return TopRouter(spec, num_experts, hidden_size)
+        case SoftmaxRouterSpec():
+            return SoftmaxRouter(spec, num_experts, hidden_size)
+        case GroupRouterSpec():
+            return GroupRouter(spec, num_experts, hidden_size)
+
+
 class Moe(nn.Module):
     """A router, its experts, and the layer that all tokens share where there is one."""
 
@@ -158,19 +213,20 @@ class Moe(nn.Module):
         super().__init__()
         self.spec = spec
         sizes = (spec.num_experts, hidden_size)
-        router, expert = spec.router, spec.expert
-        self.router = (
-            TopRouter(router, *sizes) if isinstance(router, TopRouterSpec) else GroupRouter(router, *sizes)
-        )
+        expert = spec.expert
+        self.router = _router(spec.router, *sizes)
         self.experts = (
             PlainExperts(expert, *sizes) if isinstance(expert, MlpSpec) else ClampedExperts(expert, *sizes)
         )
         self.shared = None if spec.shared is None else Mlp(spec.shared, hidden_size)
+        self.shared_gate = Gate(hidden_size) if spec.is_shared_gated else None
 
     def forward(self, x: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
         """Return the weighted sum of what each token's experts give; each expert runs once."""
         routes = self.router(x)
         out = torch.zeros_like(x) if self.shared is None else self.shared(x)
+        if self.shared_gate is not None:
+            out = out * self.shared_gate(x)
         for expert in routes.experts.unique().tolist():
             tokens, places = (routes.experts == expert).nonzero(as_tuple=True)
             given = self.experts(x[tokens], expert) * routes.weights[tokens, places, None]

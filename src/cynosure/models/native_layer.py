@@ -16,6 +16,7 @@ from cynosure.attention import AttentionWeights
 from cynosure.attention.positions import Rotary
 from cynosure.kernels.memory import Arena
 from cynosure.models.decoder import DecoderLayer
+from cynosure.models.decoder_spec import LayerSpec
 from cynosure.models.forward_pass import ForwardPass
 from cynosure.models.mlp import Mlp
 from cynosure.models.native_linear import KERNEL_ACTIVATIONS, NativeLinear, Packable, refusal_of_parts
@@ -114,6 +115,8 @@ def native_layer(
     attention, mlp = layer.attention, layer.mlp
     reasons: dict[str, str] = {}
     native_attention = native_mlp = None
+    if reason := _layer_refusal(layer.spec):
+        return layer, {"attention": reason, "mlp": reason}
     if reason := _attention_refusal(attention):
         reasons["attention"] = reason
     else:
@@ -130,9 +133,22 @@ def native_layer(
     return NativeLayer(layer, native_attention, native_mlp), reasons
 
 
+def _layer_refusal(spec: LayerSpec) -> str:
+    """Say what of a layer's own arithmetic the halves do not have; empty where they have it all."""
+    if spec.is_parallel:
+        return "its halves are parallel; they are run as they are, on native projections"
+    if not spec.has_pre_norms:
+        return "its halves have no norm before them; they are run as they are, on native projections"
+    if spec.residual_multiplier != 1.0:
+        return "its halves are scaled before they are added; they are run as they are, on native projections"
+    return ""
+
+
 def _attention_refusal(attention: nn.Module) -> str:
     if not isinstance(attention, SelfAttention):
         return f"{type(attention).__name__} is run as it is, on native projections"
+    if attention.spec.is_qk_norm_whole:
+        return "its norms span all heads of q and of k; it is run as it is, on native projections"
     return refusal_of_parts([attention.q, attention.k, attention.v]) or refusal_of_parts([attention.o])
 
 

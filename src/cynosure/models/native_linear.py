@@ -122,15 +122,16 @@ class NativeLinear(nn.Module):
         self, x: Float[Tensor, "*lead width"], residual: Float[Tensor, "*lead out"] | None = None
     ) -> Float[Tensor, "*lead out"]:
         """Return the outputs in the dtype of `x`, added to `residual` where there is one."""
-        rows = x.reshape(-1, self.in_features)
-        if rows.stride(-1) != 1:
-            rows = rows.contiguous()
-        out = torch.empty(*x.shape[:-1], self.out_features, dtype=x.dtype)
+        rows = x if x.dim() == 2 else x.reshape(-1, self.in_features)
+        row_stride, stride = rows.stride()
+        if stride != 1:
+            rows, row_stride = rows.contiguous(), self.in_features
+        out = torch.empty((*x.shape[:-1], self.out_features), dtype=x.dtype)
         kind = FLOAT_TYPES[x.dtype]
         call = CLinearCall.from_buffer_copy(self._template)
         call.num_rows = rows.shape[0]
         call.way = self.way
-        call.x, call.x_type, call.x_stride = rows.data_ptr(), kind, rows.stride(0)
+        call.x, call.x_type, call.x_stride = rows.data_ptr(), kind, row_stride
         call.out, call.out_type, call.out_stride = out.data_ptr(), kind, self.out_features
         if residual is not None:
             assert residual.dtype == x.dtype

@@ -60,6 +60,7 @@ def read_rope(
     head_dim: int,
     *,
     theta: float | None = 10_000.0,
+    share: float = 1.0,
     layer_type: str | None = None,
     is_interleaved: bool = False,
 ) -> Rope:
@@ -69,6 +70,7 @@ def read_rope(
         reader: a config that holds `max_position_embeddings`.
         head_dim: channels of a head.
         theta: what an absent base means; `None` requires one.
+        share: of a head's channels are rotated where the config does not say.
         layer_type: the key under which `rope_parameters` keeps these layers' own, where it does.
         is_interleaved: neighbouring channels pair up, instead of halves.
 
@@ -81,7 +83,7 @@ def read_rope(
         reader.take(DECLARED_LENGTH, int, None, positive=True),
     )
     base = reader.take("rope_theta", float, theta, positive=True)
-    share = reader.take("partial_rotary_factor", float, 1.0, positive=True)
+    share = reader.take("partial_rotary_factor", float, share, positive=True)
     values = _parameters(reader, layer_type)
     if values is None:
         values = ConfigReader({}, reader.where)

@@ -20,13 +20,15 @@ from cynosure.models.norm import Norm, NormSpec
 class SelfAttentionSpec:
     """Attention with a projection each for q, k, v and the output.
 
-    `qk_norm` normalises every head of q and k before the rotation (Qwen3, Gemma 3; arXiv 2302.05442).
+    `qk_norm` normalises every head of q and k before the rotation (Qwen3, Gemma 3; arXiv 2302.05442); where
+    `is_qk_norm_whole`, all heads of q together, and all of k (OLMo 2).
     """
 
     attention: AttentionSpec
     has_qkv_bias: bool = False
     has_out_bias: bool = False
     qk_norm: NormSpec | None = None
+    is_qk_norm_whole: bool = False
 
 
 @final
@@ -43,8 +45,7 @@ class SelfAttention(AttentionBlock):
         self.k = nn.Linear(hidden_size, heads.num_kv_heads * heads.head_dim, spec.has_qkv_bias)
         self.v = nn.Linear(hidden_size, heads.num_kv_heads * heads.v_head_dim, spec.has_qkv_bias)
         self.o = nn.Linear(heads.num_heads * heads.v_head_dim, hidden_size, spec.has_out_bias)
-        self.q_norm = nn.Identity() if spec.qk_norm is None else Norm(spec.qk_norm, heads.head_dim)
-        self.k_norm = nn.Identity() if spec.qk_norm is None else Norm(spec.qk_norm, heads.head_dim)
+        self.q_norm, self.k_norm = self._qk_norm(heads.num_heads), self._qk_norm(heads.num_kv_heads)
         has_sinks = spec.attention.sink is Sink.LEARNED
         self.sinks = nn.Parameter(torch.empty(heads.num_heads), requires_grad=False) if has_sinks else None
 
@@ -58,11 +59,24 @@ class SelfAttention(AttentionBlock):
         """Return what each token took from those it may attend to."""
         spec = self.spec.attention
         heads, position = spec.heads, spec.position
-        q = self.q_norm(self.q(x).unflatten(-1, (heads.num_heads, heads.head_dim)))
-        k = self.k_norm(self.k(x).unflatten(-1, (heads.num_kv_heads, heads.head_dim)))
+        q = self._by_head(self.q(x), self.q_norm, heads.num_heads)
+        k = self._by_head(self.k(x), self.k_norm, heads.num_kv_heads)
         v = self.v(x).unflatten(-1, (heads.num_kv_heads, heads.v_head_dim))
         if isinstance(position, Rotary):
             q, k = forward_pass.rotate(position, q), forward_pass.rotate(position, k)
         source = forward_pass.extend(self.layer, k, v)
         out = forward_pass.attend(self.layer, spec, q, source, AttentionWeights(sinks=self.sinks))
         return self.o(out.flatten(1))
+
+    def _qk_norm(self, num_heads: int) -> nn.Module:
+        if self.spec.qk_norm is None:
+            return nn.Identity()
+        width = self.spec.attention.heads.head_dim
+        return Norm(self.spec.qk_norm, num_heads * width if self.spec.is_qk_norm_whole else width)
+
+    def _by_head(
+        self, x: Float[Tensor, "n width"], norm: nn.Module, num_heads: int
+    ) -> Float[Tensor, "n num_heads head_dim"]:
+        if self.spec.is_qk_norm_whole:
+            return norm(x).unflatten(-1, (num_heads, -1))
+        return norm(x.unflatten(-1, (num_heads, -1)))

@@ -1,8 +1,8 @@
 """Find how likely each of several answers to a question is. Knows no protocol.
 
 A decoder is asked how likely it would write each answer: the product of the chances of its tokens after one
-fixed prompt, whatever their number. These are chances of different texts, so that a long answer has less than a
-short one that says the same: answers of like length are compared best. A classifier says it of its labels.
+fixed prompt, whatever their number. These are chances of different texts, so that a long answer has less than
+a short one that says the same: answers of like length are compared best. A classifier says it of its labels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -163,7 +164,7 @@ def _lines(question: Asked) -> Iterable[str]:
 def _check_apart(question: Asked, sequences: Sequence[tuple[int, ...]]) -> None:
     """Chances add up only where no answer is the beginning of another."""
     order = sorted(range(len(sequences)), key=lambda at: sequences[at])
-    for at, after in zip(order, order[1:], strict=False):
+    for at, after in pairwise(order):
         if sequences[after][: len(sequences[at])] == sequences[at]:
             one, other = question.answers[at], question.answers[after]
             raise InputError(
@@ -239,7 +240,8 @@ def _of_labels(model: RankingModel, row: Sequence[float], question: Asked) -> tu
     if question.is_predicate:
         if len(row) != 1:
             raise UnknownOption(
-                f"{question.path}: {model.name} tells {len(row)} labels apart ({_listed(model)}). Ask a choice."
+                f"{question.path}: {model.name} tells {len(row)} labels apart ({_listed(model)}). Ask a "
+                "choice."
             )
         return (row[0], 1 - row[0]), 1.0
     if model.kind is not ScoreKind.SHARES:

@@ -126,7 +126,7 @@ class Gate:
             return refusal(403, text, "foreign_origin")
         if scope["method"] in _WITH_BODY:
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-            # Without type and body there is nothing to read: the address says what it wants, and by which method.
+            # Without type and body there is nothing to read; the address says by which method it is asked.
             if kind != "application/json" and (kind or _has_body(headers)):
                 text = f"content type is {kind[:100]!r}; only application/json is taken. Set the header."
                 return refusal(415, text, "unsupported_content_type")

@@ -1,7 +1,7 @@
 """Describe the API to programs as it is: keys, failures, streams, examples. Knows no route's inside.
 
-What FastAPI derives from the routes is right about what is asked and answered; this adds what stands around the
-routes: the gate and the journal before them, the one shape of failures, and streams.
+What FastAPI derives from the routes is right about what is asked and answered; this adds what stands around
+the routes: the gate and the journal before them, the one shape of failures, and streams.
 """
 
 from __future__ import annotations

@@ -55,6 +55,8 @@ class EngineLink:
         self.cards: Future[dict[str, ModelCard]] = Future()
         self.loaded: tuple[str, ...] = ()
         self.last_heard_s = time.monotonic()
+        #: For how long the step that runs there has run, as of the last pulse.
+        self.step_age_s = 0.0
 
     def submit(self, model: str, request: Request, notify: Notify) -> None:
         """Begin a request; `notify` is called on the reading thread, last with a terminal event.
@@ -144,6 +146,7 @@ class EngineLink:
             self._settle(message.call_id, lambda future: future.set_exception(message.error))
         elif isinstance(message, Pulse):
             self._loads, self.loaded = message.loads, message.loaded
+            self.step_age_s = message.step_age_s
         elif isinstance(message, LogLine):
             log_again(message)
         elif isinstance(message, Hello):

@@ -1,7 +1,7 @@
 """Keep answers in memory, so that a request can go on from one. Writes no file, and knows no model.
 
-Each tenant has a room of its own with two bounds; over either, what was used longest ago goes. Nothing is kept
-when the server ends.
+Each tenant has a room of its own with two bounds; over either, what was used longest ago goes. Nothing is
+kept when the server ends.
 """
 
 from __future__ import annotations

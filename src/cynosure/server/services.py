@@ -14,6 +14,7 @@ from cynosure.core.errors import NotFound
 from cynosure.engine.report import RequestReport
 from cynosure.engine.request import TokenLogprob
 from cynosure.engine.sampling import SamplingParams
+from cynosure.engine.session import Session
 from cynosure.models.chat_format import ChatFormat
 from cynosure.models.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
@@ -194,6 +195,7 @@ class Generation:
     - `is_reproducible`: bitwise the answer that it gets alone, whatever the batch.
     - `segments`: the segment of each token of the prompt; runs of dense integers, sorted.
     - `skips_special`: whether control tokens give no text; the token that ends an answer never does.
+    - `session`: whose next request will find the pages of this one.
     - `is_sibling`: whether a sequence of the same request has the same prompt, which is paid for once.
     - `on_report`: told once how the sequence went through the engine, also where nobody waits for its end.
     """
@@ -206,6 +208,7 @@ class Generation:
     segments: tuple[int, ...] | None = None
     skips_special: bool = True
     is_sibling: bool = False
+    session: Session | None = None
     on_report: Callable[[RequestReport], None] | None = field(default=None, compare=False)
 
 

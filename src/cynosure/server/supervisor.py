@@ -45,20 +45,22 @@ class SupervisorSettings:
     """How patient a supervisor is, in seconds.
 
     - `silence_s`: a process that says nothing for so long hangs, and is ended.
+    - `step_s`: so does one that lives, but whose models have been in one step for so long.
     - `first_pause_s`, `max_pause_s`: before it is started again; each failure in a row doubles it.
     - `steady_s`: one that was up for so long did not fail in a row.
     - `stop_s`: what it may take to end when it is told to.
     """
 
     silence_s: float = 30.0
+    step_s: float = 300.0
     first_pause_s: float = 0.2
     max_pause_s: float = 30.0
     steady_s: float = 60.0
     stop_s: float = 5.0
 
 
-class _Silence(Exception):
-    """A process said nothing for too long."""
+class _Hang(Exception):
+    """A process said nothing, or computed one step, for too long."""
 
 
 class Supervisor:
@@ -176,7 +178,7 @@ class Supervisor:
             pass
         except Exception as error:
             reasons.append(str(error))
-            if not self._first.done() and not isinstance(error, _Silence):
+            if not self._first.done() and not isinstance(error, _Hang):
                 self._first.set_exception(error)
         self._link = None
         self._end(process, link, is_connected=reader.is_alive())
@@ -209,7 +211,9 @@ class Supervisor:
 
     def _check_pulse(self, link: EngineLink) -> None:
         if time.monotonic() - link.last_heard_s > self._settings.silence_s:
-            raise _Silence(f"it said nothing for {self._settings.silence_s:g} s, and was ended")
+            raise _Hang(f"it said nothing for {self._settings.silence_s:g} s, and was ended")
+        if link.step_age_s > self._settings.step_s:
+            raise _Hang(f"a step took more than {self._settings.step_s:g} s, and the process was ended")
 
     def _end(self, process: subprocess.Popen[bytes], link: EngineLink, *, is_connected: bool) -> None:
         """Have the process end; one that is up and told to stop, or ending already, gets a moment for it."""

@@ -42,10 +42,18 @@ class Choice:
 def choose(call: AttentionCall, wanted: str = AUTO) -> Choice:
     """Return the backend for `call`; depends on spec, plan and tensors, never on what is watched.
 
+    Layers that share a plan and differ in nothing but their numbers share the choice.
+
     Raises:
         UnknownOption: no backend has that name.
         UnsupportedByBackend: the backend that was asked for by name refuses.
     """
+    source = call.source
+    alike = (wanted, call.spec, call.q.dtype, call.q.device, type(source), source.dtype, source.lies_well)
+    return call.remembered(("choice", *alike, call.weights.bias is None), lambda: _choose(call, wanted))
+
+
+def _choose(call: AttentionCall, wanted: str) -> Choice:
     if wanted != AUTO:
         if wanted not in BACKENDS:
             raise UnknownOption(

@@ -51,7 +51,7 @@ class NativeBackend(Backend):
             reasons.append(f"the kernels don't know the bias of {spec.position!r}")
         if not isinstance(source, DenseSource | PagedSource):
             reasons.append(f"keys of a {type(source).__name__} are made when they are read, and lie nowhere")
-        elif not _lies_well(source):
+        elif not source.lies_well or _stored(source).dtype not in ELEMENTS:
             reasons.append("a key's channels must lie side by side, in float32, bfloat16, float16 or codes")
         if reasons:
             return tuple(reasons)
@@ -120,8 +120,5 @@ class _Seen:
         return Stats(self.mass, sink, self.mean_score, self.max_logit, top.top_logits, top.top_keys)
 
 
-def _lies_well(source: DenseSource | PagedSource) -> bool:
-    k, v = (source.k, source.v) if isinstance(source, DenseSource) else (source.k_pages, source.v_pages)
-    scales = source.scales if isinstance(source, PagedSource) else None
-    has_scales_well = scales is None or (scales.k.is_contiguous() and scales.v.is_contiguous())
-    return k.stride(-1) == 1 and v.stride(-1) == 1 and k.dtype in ELEMENTS and has_scales_well
+def _stored(source: DenseSource | PagedSource) -> Tensor:
+    return source.k if isinstance(source, DenseSource) else source.k_pages

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from cynosure.cache import PageStore
 from cynosure.core.errors import CynosureError, EmptyInput, InputError
 from cynosure.engine.check import check_request, check_seq2seq_request
 from cynosure.engine.constraints import Constraint
@@ -54,14 +55,17 @@ class ModelPool:
             CheckpointError: a folder can't be served; see the subclasses.
             InputError: two models have one name.
             ModelTooLarge: the memory can never hold one of them.
+            EnvironmentFault: the folder for sessions can't be used, or another process has it.
         """
         chosen = settings or PoolSettings()
-        turns = Turnstile()
+        turns = self._turns = Turnstile()
 
         def loader(served: ServedModel, card: ModelCard, cache_bytes: int) -> Resident:
-            return load_resident(served, card, chosen, cache_bytes, turns)
+            return load_resident(served, card, chosen, cache_bytes, turns, self._store)
 
         self._residency = Residency(models, chosen, loader, report or _say_nothing, clock)
+        disk = chosen.disk
+        self._store = None if disk is None else PageStore(disk.folder, disk.secret, disk.max_bytes)
 
     def cards(self) -> dict[str, ModelCard]:
         """What each model is, and whether it is loaded."""
@@ -70,6 +74,11 @@ class ModelPool:
     def snapshot(self, name: str) -> EngineLoad:
         """How busy a model is; a moment old. What waits for it to be loaded counts as waiting."""
         return self._residency.load_of(name)
+
+    @property
+    def step_age_s(self) -> float:
+        """For how long the step that runs now, of whichever model, has run; 0 where none does."""
+        return self._turns.age_s
 
     def load(self, name: str) -> Future[ModelCard]:
         """Have a model loaded; the future fails as a request for it would."""
@@ -88,8 +97,10 @@ class ModelPool:
         self._residency.unload(name)
 
     def close(self) -> None:
-        """Fail what is under way and free everything."""
+        """Fail what is under way, free everything, and put on disk what waits for it."""
         self._residency.close()
+        if self._store is not None:
+            self._store.close()
 
     def submit(self, name: str, request: Request, notify: Notify) -> None:
         """Check a request and have it answered; its events come on another thread, the last one terminal.

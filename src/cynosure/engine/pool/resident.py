@@ -8,14 +8,17 @@ from pathlib import Path
 
 from torch import nn
 
+from cynosure.cache import PageNames, PageStore
 from cynosure.engine.core import EngineCore
 from cynosure.engine.encoding import EncodingEngine, EncodingLimits
 from cynosure.engine.engine import Engine
 from cynosure.engine.grammar_cache import GrammarCache
 from cynosure.engine.grammar_process import TokenizerDefinition
+from cynosure.engine.pool.build import identity_of
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.seq2seq_core import Seq2SeqCore
+from cynosure.engine.session_pages import Disk
 from cynosure.engine.settings import EngineSettings
 from cynosure.engine.turnstile import Turnstile
 from cynosure.models.checkpoint import DTYPES
@@ -51,10 +54,15 @@ class GeneratorResident(Resident):
     """A model that answers token ids with token ids."""
 
     def __init__(
-        self, model: LanguageModel, card: ModelCard, settings: EngineSettings, turns: Turnstile
+        self,
+        model: LanguageModel,
+        card: ModelCard,
+        settings: EngineSettings,
+        turns: Turnstile,
+        disk: Disk | None = None,
     ) -> None:
         """Reserve its pages and start its engine."""
-        core = _core_of(model, card, settings)
+        core = _core_of(model, card, settings, disk)
         self._num_bytes = _bytes_of(model.graph) + core.native.packed_bytes + settings.kv_cache_bytes
         self.engine = Engine(core, _grammars(model), turns.step)
 
@@ -126,9 +134,14 @@ class ScorerResident(Resident):
 
 
 def load_resident(
-    served: ServedModel, card: ModelCard, settings: PoolSettings, kv_cache_bytes: int, turns: Turnstile
+    served: ServedModel,
+    card: ModelCard,
+    settings: PoolSettings,
+    kv_cache_bytes: int,
+    turns: Turnstile,
+    store: PageStore | None = None,
 ) -> Resident:
-    """Read a model's weights and make it ready; raises what `models` raises."""
+    """Read a model's weights and make it ready; raises what `models` raises. Sessions go to the `store`."""
     if card.role.generates:
         model = load(
             card.folder,
@@ -137,7 +150,8 @@ def load_resident(
             max_model_len=served.max_model_len,
             quantize=served.quantize,
         )
-        return GeneratorResident(model, card, replace(settings.engine, kv_cache_bytes=kv_cache_bytes), turns)
+        engine = replace(settings.engine, kv_cache_bytes=kv_cache_bytes)
+        return GeneratorResident(model, card, engine, turns, _disk_of(served, card, settings, store))
     limits = EncodingLimits(
         settings.max_encoding_tokens, settings.max_shared_encoding_tokens, settings.max_waiting_texts
     )
@@ -165,10 +179,24 @@ def load_resident(
     return EmbedderResident(embedder, native.packed_bytes, turns, limits)
 
 
-def _core_of(model: LanguageModel, card: ModelCard, settings: EngineSettings) -> EngineCore | Seq2SeqCore:
+def _disk_of(
+    served: ServedModel, card: ModelCard, settings: PoolSettings, store: PageStore | None
+) -> Disk | None:
+    """Where a model's sessions are kept; `None` where none are."""
+    if store is None or settings.disk is None or card.role is not ModelRole.DECODER:
+        return None
+    identity = identity_of(served, card, settings.engine)
+    return Disk(store, PageNames(settings.disk.secret, identity, settings.engine.block_size))
+
+
+def _core_of(
+    model: LanguageModel, card: ModelCard, settings: EngineSettings, disk: Disk | None
+) -> EngineCore | Seq2SeqCore:
     model_id, eos_token_ids = f"{card.name}@{card.folder}", card.eos_token_ids
     if isinstance(model.graph, Decoder):
-        return EngineCore(model.graph, eos_token_ids, settings, model_id=model_id, backend=model.backend)
+        return EngineCore(
+            model.graph, eos_token_ids, settings, model_id=model_id, backend=model.backend, disk=disk
+        )
     assert isinstance(model.graph, EncoderDecoder)
     start_id = model.generation_defaults.decoder_start_token_id
     assert start_id is not None, "the card would not have been made"

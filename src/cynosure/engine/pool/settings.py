@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cynosure.core.errors import InputError
 from cynosure.engine.settings import EngineSettings
 
 #: Of the memory that the machine, or this process's control group, has.
 DEFAULT_MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class DiskSettings:
+    """Where sessions are kept that ask for it.
+
+    - `folder`: of this process alone.
+    - `secret`: keys all names and checksums; it lies elsewhere, so that the folder tells nothing by itself.
+    - `max_bytes`: of all models together.
+    """
+
+    folder: Path
+    secret: bytes = field(repr=False)
+    max_bytes: int
+
+    def __post_init__(self) -> None:
+        """Check the size.
+
+        Raises:
+            InputError: it is below 1.
+        """
+        if self.max_bytes < 1:
+            raise InputError(f"the cache folder may have {self.max_bytes} bytes; the limit is 1. Raise it.")
 
 
 @dataclass(frozen=True)
@@ -23,6 +47,7 @@ class PoolSettings:
       generate, who wait for it.
     - `max_waiting_texts`: of one encoder; more are refused.
     - `load_wait_s`: how long a model may wait for others to become idle, so that there is room for it.
+    - `disk`: where sessions are kept that ask for it; None keeps none.
     """
 
     memory_bytes: int | None = None
@@ -32,6 +57,7 @@ class PoolSettings:
     max_shared_encoding_tokens: int = 1024
     max_waiting_texts: int = 100_000
     load_wait_s: float = 30.0
+    disk: DiskSettings | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.

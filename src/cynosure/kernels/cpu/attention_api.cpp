@@ -9,6 +9,18 @@
 namespace cynosure {
 namespace {
 
+// Shares whose work is not worth waking a thread for: so many tiles of 16 rows against as many of keys.
+constexpr std::int64_t kFewTiles = 4;
+
+bool is_small(const AttentionPlan& plan) {
+  std::int64_t num_tiles = 0;
+  for (const Share& share : plan.shares) {
+    num_tiles += (share.num_rows + 15) / 16 * ((share.stop_key - share.first_key + kTileKeys - 1) / kTileKeys);
+    if (num_tiles > kFewTiles) return false;
+  }
+  return true;
+}
+
 void run_share(void* context, int index, int) {
   CYN_SELECT(attention_table).run_share(*static_cast<const AttentionJob*>(context), index);
 }
@@ -25,7 +37,12 @@ CYN_API void cyn_attend(const cynosure::AttentionCall* call) {
   const auto num_floats = static_cast<std::size_t>(plan.num_part_rows * cynosure::part_floats(*call));
   if (parts.size() < num_floats) parts.resize(num_floats);
   cynosure::AttentionJob job{*call, plan, parts.data()};
-  cynosure::run_tasks(static_cast<int>(plan.shares.size()), cynosure::run_share, &job);
+  const auto num_shares = static_cast<int>(plan.shares.size());
+  if (!cynosure::is_small(plan)) {
+    cynosure::run_tasks(num_shares, cynosure::run_share, &job);
+    return;
+  }
+  for (int index = 0; index < num_shares; ++index) cynosure::run_share(&job, index, 0);
 }
 
 // The same by the scalar twin, one score after the other in float64.

@@ -4,6 +4,7 @@
 // rows. Every row is computed in a lane of its own, so its bits depend on its own keys and on where they are cut.
 
 #include "attention_bfloat16.h"
+#include "attention_codes.h"
 #include "attention_float32.h"
 #include "attention_scores.h"
 #include "attention_segments.h"
@@ -84,7 +85,7 @@ struct Work {
       const Sight sight = sight_of(call, share, rows(tile), keys);
       if (sight == Sight::kNothing) {
         if (runs.is_watching() && !runs.holds(keys)) {
-          sum_runs(job, share, rows(tile), tile * kLanes, runs, keys, fill(1.0F), nullptr);
+          sum_runs(job, share, rows(tile), tile * kLanes, runs, keys, nullptr);
         }
         continue;
       }
@@ -106,12 +107,23 @@ struct Work {
     const Lanes decay = raise_tops(at, top);
     if (!is_all_one(decay)) scale_rows(out_of(tile), channels, decay);
     const bool is_watching = runs.is_watching(), is_in_run = is_watching && runs.holds(keys);
-    if (is_watching && !is_in_run) sum_runs(job, share, at, tile * kLanes, runs, keys, factor, scores);
-    const auto weights = path.weights_for(keys, scores);
-    const Lanes sum = call.mean_score == nullptr ? weigh<false>(weights, keys.padded, at, factor, scores)
-                                                 : weigh<true>(weights, keys.padded, at, factor, scores);
+    const bool has_edges = is_watching && !is_in_run;
+    const Lanes sum = weigh_as(has_edges, at, factor, keys);
     if (is_in_run) store(at.run_total, add(load(at.run_total), sum));
+    if (has_edges) sum_runs(job, share, at, tile * kLanes, runs, keys, cells);
     path.add_values(keys, scores, out_of(tile));
+  }
+
+  // The cells of the tile have gone into its scores: their place is free for the weights.
+  Lanes weigh_as(bool keeps_weights, RowTile& at, Lanes factor, const KeyTile& keys) {
+    const auto weights = path.weights_for(keys, scores);
+    const int count = keys.padded;
+    if (call.mean_score == nullptr) {
+      return keeps_weights ? weigh<Keeping::kWeights>(weights, count, at, factor, scores, cells)
+                           : weigh<Keeping::kNothing>(weights, count, at, factor, scores, cells);
+    }
+    return keeps_weights ? weigh<Keeping::kBoth>(weights, count, at, factor, scores, cells)
+                         : weigh<Keeping::kScores>(weights, count, at, factor, scores, cells);
   }
 
   void finish() {
@@ -128,8 +140,11 @@ struct Work {
         for (int lane = 0; lane < at.num_rows; ++lane) to[lane] = part_row(job, share.part + tile * kLanes + lane);
       }
       write_channels(out_of(tile), factor, at.num_rows, call.v_head_dim, to);
+      float log_totals[kLanes];
+      store(log_totals, logarithm(load(at.total)));
       for (int lane = 0; lane < at.num_rows; ++lane) {
-        const Row row{at.token[lane], at.head[lane], at.top[lane], at.total[lane], at.score_sum[lane]};
+        const Row row{at.token[lane], at.head[lane],      at.top[lane],
+                      at.total[lane], at.score_sum[lane], log_totals[lane]};
         share.gathering == kWhole ? write_numbers(job, row) : write_part(job, row, to[lane]);
       }
     }
@@ -147,8 +162,10 @@ void attend(const AttentionJob& job, const Share& share) {
 void run_share(const AttentionJob& job, int index) {
   const Share& share = job.plan.shares[index];
 #if CYN_LEVEL >= CYN_AMX
-  const bool fits_tiles = job.call.kv_type == kBfloat16 || job.call.kv_type == kInt8;
-  if (job.call.q_type == kBfloat16 && fits_tiles) {
+  const bool has_bfloat16 = job.call.q_type == kBfloat16;
+  if (has_bfloat16 && job.call.kv_type == kInt8 && job.call.head_dim <= kMaxExactChannels) {
+    attend<CodesPath>(job, share);
+  } else if (has_bfloat16 && job.call.kv_type == kBfloat16) {
     attend<Bfloat16Path>(job, share);
   } else {
     attend<Float32Path>(job, share);

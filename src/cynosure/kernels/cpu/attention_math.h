@@ -36,6 +36,7 @@ CYN_INLINE Lanes one_plus(const float (&c)[5], Lanes f) {
 // power_of_two(x): 2^x with a relative error below 1e-7; exactly 1 at 0, exactly 0 at -inf.
 // kept(x, low, high, y): y where low <= x <= high, -inf elsewhere.
 // unless_lowest(x, y): y where x is -inf, x elsewhere.
+// logarithm(x): the natural one, within a few ulp; -inf at 0.
 
 #if CYN_LEVEL >= CYN_AVX512
 
@@ -55,7 +56,29 @@ CYN_INLINE Lanes unless_lowest(Lanes x, Lanes y) {
 }
 CYN_INLINE bool is_all_one(Lanes x) { return _mm512_cmp_ps_mask(x, fill(1.0F), _CMP_NEQ_UQ) == 0; }
 
+// With x = m 2^e and m between sqrt(1/2) and sqrt(2): log m = 2 (t + t^3 / 3 + t^5 / 5 ...), t = (m - 1) / (m + 1).
+CYN_INLINE Lanes logarithm(Lanes x) {
+  Lanes e = _mm512_getexp_ps(x), m = _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_nan);
+  const __mmask16 is_upper = _mm512_cmp_ps_mask(m, fill(1.41421356F), _CMP_GT_OQ);
+  m = _mm512_mask_mul_ps(m, is_upper, m, fill(0.5F));
+  e = _mm512_mask_add_ps(e, is_upper, e, fill(1.0F));
+  const Lanes t = div(sub(m, fill(1.0F)), add(m, fill(1.0F))), square = mul(t, t);
+  Lanes series = fill(2.0F / 9.0F);
+  series = fma(series, square, fill(2.0F / 7.0F));
+  series = fma(series, square, fill(2.0F / 5.0F));
+  series = fma(series, square, fill(2.0F / 3.0F));
+  series = fma(series, square, fill(2.0F));
+  return fma(e, fill(0.69314718055994530942F), mul(series, t));
+}
+
 #else
+
+CYN_INLINE Lanes logarithm(Lanes x) {
+  float each_of[kLanes];
+  store(each_of, x);
+  for (float& one : each_of) one = __builtin_logf(one);
+  return load(each_of);
+}
 
 // The minimax of 2^f for -0.5 <= f <= 0.5.
 constexpr float kExp2[5] = {0.69314700F, 0.24022242F, 0.05550734F, 0.00967151F, 0.00132647F};

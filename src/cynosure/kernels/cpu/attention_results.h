@@ -28,7 +28,7 @@ static float* mass_of(const AttentionJob& job, const Share& share, int row, int 
 
 struct Row {
   int token, head;
-  float top, total, score_sum;
+  float top, total, score_sum, log_total;
 };
 
 // All but the output channels of a finished row.
@@ -36,7 +36,7 @@ static void write_numbers(const AttentionJob& job, const Row& row) {
   const AttentionCall& call = job.call;
   const bool sees = row.total != 0.0F;
   call.lse[row.token * call.num_heads + row.head] =
-      sees ? row.top * kLn2 + __builtin_logf(row.total) : kLowest;
+      sees ? row.top * kLn2 + row.log_total : kLowest;
   const int column = job.plan.columns[row.head];
   if (column == kNotWatched) return;
   const long at = row.token * call.num_watched + column;
@@ -91,7 +91,7 @@ static void merge_row(const AttentionJob& job, const Gathering& gathering, const
   const AttentionCall& call = job.call;
   const long width = call.v_head_dim;
   const int group = static_cast<int>(call.num_heads / call.num_kv_heads), r = share.first_row + index;
-  Row row{static_cast<int>(call.cu_q[share.seq] + r / group), share.kv_head * group + r % group, kLowest, 0, 0};
+  Row row{static_cast<int>(call.cu_q[share.seq] + r / group), share.kv_head * group + r % group, kLowest, 0, 0, 0};
   float* out = out_row(call, row.token, row.head);
   float* mass = nullptr;
   if (call.mass != nullptr && job.plan.columns[row.head] != kNotWatched) {
@@ -119,6 +119,7 @@ static void merge_row(const AttentionJob& job, const Gathering& gathering, const
   }
   const float factor = row.total != 0.0F ? 1.0F / row.total : 0.0F;
   for (long d = 0; d < width; ++d) out[d] *= factor;
+  row.log_total = __builtin_logf(row.total);
   write_numbers(job, row);
 }
 

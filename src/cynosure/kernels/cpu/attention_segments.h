@@ -35,26 +35,26 @@ static void start_masses(const AttentionJob& job, const Share& share, const RowT
 
 // The run has ended: add what the rows gave it to its segment.
 static void close_run(const AttentionJob& job, const Share& share, RowTile& rows, int first, std::int64_t segment) {
+  float lse[kLanes];
+  store(lse, fma(load(rows.top), fill(kLn2), logarithm(load(rows.run_total))));
   for (int lane = 0; lane < rows.num_rows; ++lane) {
     float* mass = mass_of(job, share, first + lane, rows.token[lane], rows.head[lane]);
-    if (mass != nullptr && rows.run_total[lane] != 0.0F) {
-      const float lse = rows.top[lane] * kLn2 + __builtin_logf(rows.run_total[lane]);
-      mass[segment] = add_exponentials(mass[segment], lse);
-    }
-    rows.run_total[lane] = 0.0F;
+    if (mass == nullptr || rows.run_total[lane] == 0.0F) continue;
+    mass[segment] = mass[segment] == kLowest ? lse[lane] : add_exponentials(mass[segment], lse[lane]);
   }
+  store(rows.run_total, fill(0.0F));
 }
 
-// Go through the runs of a tile in which one ends. `scores` is null where the rows see nothing of the tile.
+// Go through the runs of a tile in which one ends. `weights` is null where the rows see nothing of the tile.
 static void sum_runs(const AttentionJob& job, const Share& share, RowTile& rows, int first, const OpenRuns& runs,
-                     const KeyTile& keys, Lanes factor, const float* scores) {
+                     const KeyTile& keys, const float* weights) {
   const std::int64_t end = keys.first + keys.count;
   for (const Run* run = runs.run; run != runs.stop && run->start < end; ++run) {
     const auto from = static_cast<int>(run->start > keys.first ? run->start - keys.first : 0);
     const auto to = static_cast<int>((run->stop < end ? run->stop : end) - keys.first);
-    if (scores != nullptr) {
-      store(rows.run_total, add(load(rows.run_total), sum_weights(rows, factor, scores, from, to)));
-    }
+    Lanes sum = load(rows.run_total);
+    for (int key = from; weights != nullptr && key < to; ++key) sum = add(sum, load(weights + key * kLanes));
+    store(rows.run_total, sum);
     if (run->stop <= end) close_run(job, share, rows, first, run->segment);
   }
 }

@@ -26,19 +26,15 @@ static void scale_rows(float* out, int channels, Lanes factor) {
   for (int i = 0; i < channels; ++i) store(out + i * kLanes, mul(load(out + i * kLanes), factor));
 }
 
-// The sum of the weights of keys first <= key < stop.
-static Lanes sum_weights(const RowTile& rows, Lanes factor, const float* scores, int first, int stop) {
-  const Lanes minus_top = sub(fill(0.0F), finite(load(rows.top)));
-  Lanes sum = fill(0.0F);
-  for (int key = first; key < stop; ++key) {
-    sum = add(sum, power_of_two(fma(load(scores + key * kLanes), factor, minus_top)));
-  }
-  return sum;
-}
+// What is kept of the weights beside their sum.
+enum class Keeping { kNothing, kWeights, kScores, kBoth };
 
-// Turn the scores of `count` keys into weights, put them where the path wants them, and return their sum.
-template <bool kSumsScores, class Weights>
-static Lanes weigh(const Weights weights, int count, RowTile& rows, Lanes factor, const float* scores) {
+// Turn the scores of `count` keys into weights, put them where the path wants them, and return their sum. Where
+// the weights are kept they go to `kept` too, as float32; where the scores are, their weighted sum grows.
+template <Keeping keeping, class Weights>
+static Lanes weigh(const Weights weights, int count, RowTile& rows, Lanes factor, const float* scores, float* kept) {
+  constexpr bool keeps_weights = keeping == Keeping::kWeights || keeping == Keeping::kBoth;
+  constexpr bool keeps_scores = keeping == Keeping::kScores || keeping == Keeping::kBoth;
   const Lanes minus_top = sub(fill(0.0F), finite(load(rows.top)));
   Lanes even = fill(0.0F), odd = fill(0.0F), weighted = fill(0.0F);
   for (int key = 0; key < count; key += 2) {
@@ -46,7 +42,11 @@ static Lanes weigh(const Weights weights, int count, RowTile& rows, Lanes factor
     const Lanes a = power_of_two(fma(x, factor, minus_top)), b = power_of_two(fma(y, factor, minus_top));
     even = add(even, a);
     odd = add(odd, b);
-    if (kSumsScores) {
+    if (keeps_weights) {
+      store(kept + key * kLanes, a);
+      store(kept + (key + 1) * kLanes, b);
+    }
+    if (keeps_scores) {
       weighted = fma(a, unless_lowest(mul(x, factor), fill(0.0F)), weighted);
       weighted = fma(b, unless_lowest(mul(y, factor), fill(0.0F)), weighted);
     }
@@ -54,7 +54,7 @@ static Lanes weigh(const Weights weights, int count, RowTile& rows, Lanes factor
   }
   const Lanes sum = add(even, odd);
   store(rows.total, add(load(rows.total), sum));
-  if (kSumsScores) store(rows.score_sum, add(load(rows.score_sum), weighted));
+  if (keeps_scores) store(rows.score_sum, add(load(rows.score_sum), weighted));
   return sum;
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cynosure.models.brand import Brand
-from cynosure.models.families import bert, bloom, deepseek, gemma, gpt2, gpt_oss, llama, modernbert, t5
+from cynosure.models.families import bert, bloom, deepseek, gemma, gpt2, gpt_oss, llama, mixture, modernbert, t5
 
 _ROWS: tuple[Brand, ...] = (
     # Decoders.
@@ -16,6 +16,7 @@ _ROWS: tuple[Brand, ...] = (
     *gpt2.BRANDS,
     *gpt_oss.BRANDS,
     *llama.BRANDS,
+    *mixture.BRANDS,
     # Encoders.
     *bert.BRANDS,
     *modernbert.BRANDS,

@@ -15,7 +15,7 @@ from cynosure.models.chat_prompt import CallerText, Message
 from cynosure.models.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.completions import Usage
 from cynosure.server.schemas.generation import GenerationFields
-from cynosure.server.schemas.wire import Never, Piece, Text, WireRequest
+from cynosure.server.schemas.wire import Count1, Never, Piece, Text, WireRequest
 
 MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_CALLS, MAX_VARIABLES = 2048, 256, 128, 128, 16
 
@@ -172,7 +172,7 @@ class NamedTool(WireRequest):
 class ChatRequest(Conversation, GenerationFields):
     """A conversation to go on. Fields with one permitted value are known and not served otherwise."""
 
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Count1 | None = None
     tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     logprobs: bool | None = None

@@ -7,10 +7,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from cynosure.engine.beam_params import BeamParams
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
+from cynosure.server.schemas.beams import EarlyStoppingField, LengthPenalty, NumBeams, beams_of
 from cynosure.server.schemas.generation import Count, GenerationFields
 from cynosure.server.schemas.sampling import TokenId
-from cynosure.server.schemas.wire import Piece, Text
+from cynosure.server.schemas.wire import Count0, Piece, Text
 
 MAX_PROMPTS = 256
 #: Prompts times sequences of each.
@@ -25,6 +27,9 @@ class CompletionRequest(GenerationFields):
 
     `suffix` has the model write what stands between prompt and suffix. With `echo` the answer begins with the
     prompt; `max_tokens` may then be 0, and `logprobs` tell how likely the prompt was.
+
+    A beam search is asked for by `num_beams`, as in transformers, or by `use_beam_search` with `best_of`, as in
+    vLLM; it gives the one best answer, and the temperature is then 0. Encoder-decoders search, decoders do not.
     """
 
     model: Text
@@ -34,8 +39,12 @@ class CompletionRequest(GenerationFields):
         | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)]
         | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
     )
-    max_tokens: Annotated[int, Field(ge=0)] | None = None
+    max_tokens: Count0 | None = None
     best_of: Count | None = None
+    num_beams: NumBeams | None = None
+    use_beam_search: bool | None = None
+    length_penalty: LengthPenalty | None = None
+    early_stopping: EarlyStoppingField | None = None
     echo: bool | None = None
     logprobs: NumLogprobs | None = None
     prompt_logprobs: NumLogprobs | None = None
@@ -43,6 +52,7 @@ class CompletionRequest(GenerationFields):
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> CompletionRequest:
+        self._check_search()
         if self.num_sequences < self.num_choices:
             raise ValueError(f"best_of is {self.best_of}, less than n, {self.n}")
         if self.stream and self.num_sequences > self.num_choices:
@@ -57,6 +67,24 @@ class CompletionRequest(GenerationFields):
         if total > MAX_ALL_SEQUENCES:
             raise ValueError(f"{total} sequences are asked for; the limit is {MAX_ALL_SEQUENCES}")
         return self
+
+    def _check_search(self) -> None:
+        if self.use_beam_search and self.num_beams is not None:
+            raise ValueError("num_beams and use_beam_search: give one of them")
+        if self.use_beam_search and (self.best_of or 1) < 2:
+            raise ValueError("use_beam_search needs best_of, the number of beams, to be 2 or more")
+        if self.beams is None:
+            return
+        if self.num_choices > 1:
+            raise ValueError(f"n is {self.n}; a beam search gives the one best answer")
+        if self.best_of is not None and not self.use_beam_search:
+            raise ValueError("num_beams and best_of: several beam searches of one prompt give the same answer")
+
+    @property
+    def beams(self) -> BeamParams | None:
+        """How the answer is searched for; None where tokens are chosen one at a time."""
+        width = self.best_of if self.use_beam_search else self.num_beams
+        return beams_of(width or 1, self.length_penalty, self.early_stopping)
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -74,7 +102,7 @@ class CompletionRequest(GenerationFields):
     @property
     def num_sequences(self) -> int:
         """How many are drawn for that."""
-        return self.best_of or self.num_choices
+        return self.num_choices if self.use_beam_search else self.best_of or self.num_choices
 
     @property
     def num_prompt_logprobs(self) -> int | None:
@@ -90,9 +118,11 @@ class CompletionRequest(GenerationFields):
         """
         # To compare sequences, each token's own is needed.
         logprobs = self.logprobs or 0 if self.num_sequences > self.num_choices else self.logprobs
-        return replace(
-            super().sampling(default_max_tokens), logprobs=logprobs, prompt_logprobs=self.num_prompt_logprobs
-        )
+        asked = super().sampling(default_max_tokens)
+        beams = self.beams
+        if beams is not None and self.temperature is None:
+            asked = replace(asked, temperature=0.0)
+        return replace(asked, beams=beams, logprobs=logprobs, prompt_logprobs=self.num_prompt_logprobs)
 
 
 class PromptTokensDetails(BaseModel):

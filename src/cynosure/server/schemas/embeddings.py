@@ -6,13 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.server.schemas.wire import Count0, Text, WireRequest
 
 MAX_INPUTS = 2048
 
-TokenId = Annotated[int, Field(ge=0)]
 Texts = Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+TokenIds = Annotated[list[Count0], Field(min_length=1)]
 ManyTokenIds = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
 
 

@@ -11,7 +11,7 @@ from cynosure.models.chat_format import Tool
 from cynosure.models.chat_prompt import CallerText, Message
 from cynosure.models.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, FunctionName
-from cynosure.server.schemas.wire import Never, Text, WireRequest
+from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest
 
 MAX_STOPS = 8
 
@@ -198,10 +198,10 @@ class CountRequest(WireRequest):
 class MessagesRequest(CountRequest):
     """A conversation to go on. Fields with one permitted value are known and not served otherwise."""
 
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: Count1
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Count1 | None = None
     stop_sequences: Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     stream: bool | None = None
     service_tier: Literal["auto", "standard_only"] | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
-from cynosure.server.schemas.wire import Never, Text, WireRequest, Zero
+from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest, Zero
 
 MAX_DOCUMENTS = 1000
 
@@ -36,7 +36,7 @@ class RerankRequest(WireRequest):
     model: Text
     query: NonEmpty
     documents: Annotated[list[NonEmpty | DocumentParam], Field(min_length=1, max_length=MAX_DOCUMENTS)]
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    top_n: Count1 | None = None
     return_documents: bool | None = None
     max_tokens_per_doc: None = None
     max_chunks_per_doc: None = None

@@ -14,7 +14,7 @@ from cynosure.models.tool_offer import Tool, ToolChoice, ToolOffer
 from cynosure.server.schemas.chat import MAX_TOOLS, ChatLogprob, FunctionName
 from cynosure.server.schemas.constraints import JsonObjectFormat, TextFormat
 from cynosure.server.schemas.response_input import InputItem, InputItems, MessageItem, Status, turns_of
-from cynosure.server.schemas.wire import Never, Text, WireRequest
+from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest
 
 MAX_METADATA = 16
 
@@ -105,7 +105,7 @@ class ResponsesRequest(WireRequest):
     store: bool | None = None
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Count1 | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     text: TextConfig | None = None

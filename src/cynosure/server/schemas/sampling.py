@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import MAX_SEED, SamplingParams
 from cynosure.server.schemas.constraints import Choices, ResponseFormat, Schema, StructuredOutputs, the_one
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.server.schemas.wire import Count0, Count1, Text, WireRequest
 
 MAX_BIASES = 1024
 #: JSON has no keys but texts.
@@ -24,7 +24,7 @@ def _number(key: object) -> object:
     return int(key) if isinstance(key, str) and re.search(_DIGITS, key) else key
 
 
-TokenId = Annotated[int, Field(ge=0)]
+TokenId = Count0
 TokenKey = Annotated[int, BeforeValidator(_number), Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
@@ -60,15 +60,15 @@ class SamplingFields(WireRequest):
         | None
     ) = None
 
-    top_k: Annotated[int, Field(ge=1)] | None = None
+    top_k: Count1 | None = None
     min_p: Share | None = None
     typical_p: Share | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
-    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    min_tokens: Count0 | None = None
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
 
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Count1 | None = None
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None

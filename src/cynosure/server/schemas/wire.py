@@ -15,7 +15,6 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 MAX_SHOWN = 60
 
@@ -32,15 +31,19 @@ def _is_unicode(text: str) -> str:
 Text = Annotated[str, AfterValidator(_is_unicode)]
 
 
-def _is_truth(value: object) -> object:
-    if not isinstance(value, bool):
-        raise PydanticCustomError("bool_type", "Input should be a valid boolean")
-    return value
+def _no_number(value: object) -> object:
+    """What `Literal` refuses, where it would take 0 for False."""
+    return value if isinstance(value, bool) else str(value)
 
 
-#: The one truth value that is served. `Literal` alone takes 0 for it.
-Never = Annotated[Literal[False], BeforeValidator(_is_truth)]
+#: The one truth value that is served.
+Never = Annotated[Literal[False], BeforeValidator(_no_number)]
 Zero = Annotated[int, Field(ge=0, le=0)]
+
+#: More than any count of tokens, passages or alternatives; JSON itself knows no largest number.
+MAX_COUNT = 2**31 - 1
+Count0 = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Count1 = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
 class UnknownField(ValueError):
