@@ -18,7 +18,7 @@ PAGES  := README.md ARCHITECTURE.md CONTRIBUTING.md $(sort $(shell find docs -na
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help kernels sanitize serve test test-browser test-conformance conformance check fmt bench docs clean
+.PHONY: help kernels sanitize serve test test-browser test-conformance conformance check fmt bench peers docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,16 +66,20 @@ fmt: $(STAMPS)/dev ## format, and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# As modules, so that one may read its neighbour; a script without --write is a neighbour, and measures nothing.
 bench: $(STAMPS)/conformance $(STAMPS)/kernels ## run every benchmark and evaluation; each writes its file under results/
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py evals/*.py)); do \
-	  echo "== $$script"; $(BIN)/python $$script --write; done
+	@set -e; for script in $(sort $(shell grep -ls -- '"--write"' benchmarks/*.py evals/*.py)); do \
+	  echo "== $$script"; $(BIN)/python -m $$(echo $${script%.py} | tr / .) --write; done
+
+peers: $(STAMPS)/python-$(TAG) ## install the servers that benchmarks/serving.py compares with, under .peers/
+	$(BIN)/python benchmarks/peers.py $(ARGS)
 
 docs: $(STAMPS)/serve ## draw the masks, write the figures of results/ into README and docs/
 	$(BIN)/python docs/draw_masks.py
 	$(BIN)/python -m cynosure.evaluate.figures --write $(PAGES)
 
 clean: ## remove the environment and everything else that these targets made
-	rm -rf $(VENV) build dist src/cynosure/kernels/*.so .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .peers build dist src/cynosure/kernels/*.so .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests benchmarks evals examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment of the asked-for interpreter is kept; one of another is made anew. Where the

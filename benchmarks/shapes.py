@@ -82,7 +82,7 @@ class Shape:
 
 SHAPES: Mapping[str, Shape] = {
     # No model's: for whatever needs a thousand answers and no weight in them.
-    "toy": Shape("LlamaForCausalLM", "llama", 512, 64, 128, 2, 4, 2, 16, 10000.0, 2048),
+    "toy": Shape("LlamaForCausalLM", "llama", 512, 64, 128, 2, 4, 2, 16, 10000.0, 8192),
     "smollm2-135m": Shape(
         "LlamaForCausalLM", "llama", 49152, 576, 1536, 30, 9, 3, 64, 100000.0, 8192
     ),

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cynosure.evaluate.event_stream import DONE, EventStream, post
-from cynosure.evaluate.server_process import ServerProcess, free_port
+from cynosure.evaluate.server_process import ServerProcess, serve
 from evals.fault_plan import (
     MIN_ANSWER,
     NUM_SEATS,
@@ -158,19 +157,7 @@ async def kill_engine(http: OverHttp) -> Death:
     )
 
 
-def serve(folder: Path, log: Path) -> ServerProcess:
+def serve_seats(folder: Path, scratch: Path) -> ServerProcess:
     """Start a server for the checkpoint, with room for every seat."""
-    port = free_port()
-    options = ["--without-docs", "--dtype", "float32", "--threads", "1", "--kv-cache-memory-bytes", "16MiB"]
-    command = [
-        sys.executable,
-        "-m",
-        "cynosure.cli.main",
-        "serve",
-        f"{MODEL}={folder}",
-        "--port",
-        str(port),
-        *options,
-    ]
-    home = {"CYNOSURE_HOME": str(log.parent), "XDG_STATE_HOME": str(log.parent)}
-    return ServerProcess(command, f"http://127.0.0.1:{port}", log, home)
+    options = ["--dtype", "float32", "--threads", "1", "--kv-cache-memory-bytes", "16MiB"]
+    return serve([f"{MODEL}={folder}", *options], scratch)

@@ -33,7 +33,7 @@ from cynosure.evaluate.results import write_result
 from evals import fault_engine, fault_server
 from evals.fault_engine import InProcess, controls
 from evals.fault_plan import NUM_SEATS, Fault, Wave, hurt, new_faults, unharmed
-from evals.fault_server import Death, OverHttp, kill_engine, serve
+from evals.fault_server import Death, OverHttp, kill_engine, serve_seats
 
 COMMAND = "python -m evals.faults --write"
 SHAPES = Path(__file__).parents[1] / "benchmarks" / "shapes.py"
@@ -125,8 +125,8 @@ def main() -> None:
         seen = controls(run)
         run.close()
         print(f"controls seen  {seen}")
-        with serve(folder, Path(scratch) / "server.log") as server:
-            server.wait_until_ready("/ready")
+        with serve_seats(folder, Path(scratch)) as server:
+            server.wait_until_ready()
             outside, death = asyncio.run(over_http(OverHttp(server), num_outside))
         print(f"over HTTP      {outside}")
         print(f"engine killed  {death}")

@@ -21,6 +21,7 @@ TOLERANCE = 1e-4
 ORACLES = {
     "tests.models.decoder_oracle": "DECODER_CASES",
     "tests.models.moe_oracle": "MOE_CASES",
+    "tests.models.brand_oracle": "BRAND_CASES",
     "tests.models.encoder_oracle": "ENCODER_CASES",
     "tests.models.t5_oracle": "T5_CASES",
 }

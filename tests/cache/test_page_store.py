@@ -61,7 +61,7 @@ def opened(tmp_path: Path, clock: Clock) -> Iterator[Opened]:
 
 def keep(store: PageStore, session: bytes, *numbers: int) -> None:
     names = [name(number) for number in numbers]
-    assert store.keep(session, names, {one: PAGE for one in store.missing(names)})
+    assert store.keep(session, names, dict.fromkeys(store.missing(names), PAGE))
     store.flush()
 
 
@@ -103,7 +103,9 @@ def test_the_session_that_was_used_least_recently_gives_way(opened: Opened, cloc
     keep(store, b"c" * 32, 4)
     assert (known(store, 1, 2), known(store, 3), known(store, 4)) == (2, 0, 1)
     assert store.statistics.num_bytes <= 5 * PAGE_SIZE
-    on_disk = sum(path.stat().st_size for kind in ("pages", "sessions") for path in (opened.folder / kind).iterdir())
+    on_disk = sum(
+        path.stat().st_size for kind in ("pages", "sessions") for path in (opened.folder / kind).iterdir()
+    )
     assert on_disk == store.statistics.num_bytes
 
 

@@ -128,6 +128,23 @@ def test_zeros_stay_zeros_and_what_is_no_number_does_not_become_one() -> None:
     assert bool((tiny * scale[..., None]).isfinite().all())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+def test_a_page_goes_out_as_bytes_and_comes_back_in_another_place(dtype: torch.dtype) -> None:
+    cache = PagedCache(SHAPES, 3, dtype, block_size=4)
+    for layer, shape in enumerate(SHAPES):
+        k = torch.randn(4, shape.num_kv_heads, shape.head_dim)
+        cache.write(layer, k, torch.randn(4, shape.num_kv_heads, shape.v_head_dim), torch.arange(4, 8))
+    content = cache.read_page(1)
+    assert len(content) == cache.page_bytes == bytes_per_block(SHAPES, dtype, 4)
+    cache.write_page(2, content)
+    assert cache.read_page(2) == content
+    for layer in range(len(SHAPES)):
+        for tensor in (*cache.pages(layer), *(cache.scales(layer) or ())):
+            assert torch.equal(tensor[1], tensor[2])
+    with pytest.raises(AssertionError, match="another cache"):
+        cache.write_page(2, content[:-1])
+
+
 def test_pages_are_written_in_the_dtype_of_the_cache() -> None:
     cache = PagedCache(SHAPES, 3, torch.bfloat16, block_size=4)
     k = torch.randn(1, 2, 4)

@@ -8,8 +8,9 @@ import pytest
 from cynosure.cli.assembly import ServeOptions
 from cynosure.cli.serve import add_arguments
 from cynosure.cli.serve_models import num_bytes, options_of
-from cynosure.core.errors import CynosureError
+from cynosure.core.errors import CynosureError, InputError
 from cynosure.engine.pool.card import ServedModel
+from cynosure.engine.pool.settings import DiskSettings
 
 
 def _options(*given: str) -> ServeOptions:
@@ -62,6 +63,31 @@ def test_flags_reach_the_models_and_the_pool() -> None:
 
 def test_what_is_not_said_is_as_the_pool_has_it() -> None:
     assert _options("one").pool == ServeOptions(Path("index")).pool
+
+
+def test_a_folder_for_sessions_has_a_secret_and_a_bound(tmp_path: Path) -> None:
+    def disk_of(*given: str) -> DiskSettings | None:
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        return options_of(parser.parse_args(["one", *given]), tmp_path).pool.disk
+
+    assert disk_of() is None
+    disk = disk_of("--cache-dir", "kept")
+    assert disk is not None
+    assert (disk.folder, disk.max_bytes) == (Path("kept").absolute(), 10 * 10**9)
+    assert disk.secret == (tmp_path / "cache-secret").read_bytes()
+    assert disk.secret.hex() not in repr(disk)
+    assert repr(disk.secret) not in repr(disk)
+    again = disk_of("--cache-dir", "kept", "--cache-bytes", "1MB")
+    assert again is not None
+    assert (again.secret, again.max_bytes) == (disk.secret, 10**6)
+    for given, words in (
+        (["--cache-bytes", "1MB"], "no --cache-dir"),
+        (["--cache-dir", "kept", "--cache-bytes", "0"], "the limit is 1"),
+        (["--cache-dir", "kept", "--no-enable-prefix-caching"], "needs the prefix cache"),
+    ):
+        with pytest.raises(InputError, match=words):
+            disk_of(*given)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A tiny T5 through everything, from HTTP to the engine's process: what comes is what the plain loop gives."""
+"""A tiny T5 through everything, from HTTP to the engine's process, gives what the plain loop gives."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ import pytest
 
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.engine import Request, SamplingParams
-from cynosure.engine.check import check_request
+from cynosure.engine.check import check_request, check_seq2seq_request
+from cynosure.engine.session import Session
 
 
 def _request(*token_ids: int, **params: object) -> Request:
@@ -28,3 +29,10 @@ def test_what_fits_to_the_last_token_is_taken() -> None:
 def test_what_does_not_is_refused_by_name(request_: Request, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         check_request(request_, vocab_size=10, max_model_len=4)
+
+
+def test_an_encoder_decoder_keeps_no_session() -> None:
+    request = Request("one", (0,), SamplingParams(max_tokens=2), session=Session("talk"))
+    with pytest.raises(InputError, match="'talk' can't be kept"):
+        check_seq2seq_request(request, vocab_size=10, max_model_len=4)
+    check_request(request, vocab_size=10, max_model_len=4)

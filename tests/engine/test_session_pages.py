@@ -37,7 +37,9 @@ def store(tmp_path: Path) -> Iterator[PageStore]:
     store.close()
 
 
-def core_on(model: LanguageModel, store: PageStore, dtype: str = "auto", identity: str = "build") -> EngineCore:
+def core_on(
+    model: LanguageModel, store: PageStore, dtype: str = "auto", identity: str = "build"
+) -> EngineCore:
     """A new engine, as after a restart."""
     assert isinstance(model.graph, Decoder)
     settings = replace(SMALL, kv_cache_dtype=dtype)
@@ -66,7 +68,9 @@ def answer(core: EngineCore, prompt: list[int], **options: object) -> tuple[list
 
 
 @pytest.mark.parametrize("dtype", ["auto", "bfloat16", "int8"])
-@pytest.mark.parametrize(("length", "num_found"), [(1, 0), (7, 0), (8, 0), (9, 8), (16, 8), (17, 16), (40, 32)])
+@pytest.mark.parametrize(
+    ("length", "num_found"), [(1, 0), (7, 0), (8, 0), (9, 8), (16, 8), (17, 16), (40, 32)]
+)
 def test_after_a_restart_pages_are_found_and_change_nothing(
     llama: LanguageModel, store: PageStore, dtype: str, length: int, num_found: int
 ) -> None:

@@ -13,7 +13,7 @@ from cynosure.evaluate.server_process import ServerProcess
 from evals import faults
 from evals.fault_engine import InProcess, controls
 from evals.fault_plan import Fault, Kind, Outcome, hurt, new_faults, unharmed
-from evals.fault_server import KINDS, OverHttp, kill_engine, serve
+from evals.fault_server import KINDS, OverHttp, kill_engine, serve_seats
 
 NUM_SEATS = 32
 
@@ -32,8 +32,8 @@ def engine(checkpoint: Path) -> Iterator[InProcess]:
 
 @pytest.fixture(scope="module")
 def server(checkpoint: Path) -> Iterator[ServerProcess]:
-    with serve(checkpoint, checkpoint.parent / "server.log") as process:
-        process.wait_until_ready("/ready")
+    with serve_seats(checkpoint, checkpoint.parent) as process:
+        process.wait_until_ready()
         yield process
 
 

@@ -40,6 +40,7 @@ TEXT_SUFFIXES = {
 NOT_OURS = {
     ".git",
     ".venv",
+    ".peers",
     "__pycache__",
     ".pytest_cache",
     ".ruff_cache",

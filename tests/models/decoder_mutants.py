@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import torch
 
@@ -32,8 +33,8 @@ def layer_change(change: Callable[[LayerSpec], LayerSpec]) -> SpecChange:
 
 def rope_change(change: Callable[[Rope], Rope]) -> SpecChange:
     def changed(spec: AttentionSpec) -> AttentionSpec:
-        assert isinstance(spec.position, Rope)
-        return replace(spec, position=change(spec.position))
+        # Some layers of a model may have no position.
+        return replace(spec, position=change(spec.position)) if isinstance(spec.position, Rope) else spec
 
     return attention_change(changed)
 
@@ -52,7 +53,7 @@ def _without_qk_norm(layer: LayerSpec) -> LayerSpec:
 SPEC_CHANGES: dict[str, SpecChange] = {
     "rope base": rope_change(lambda rope: replace(rope, theta=rope.theta * 1.5)),
     "rope scaling dropped": rope_change(lambda rope: replace(rope, scaling=NoScaling())),
-    "rope of neighbours": rope_change(lambda rope: replace(rope, is_interleaved=True)),
+    "rope of neighbours": rope_change(lambda rope: replace(rope, is_interleaved=not rope.is_interleaved)),
     "position dropped": attention_change(lambda spec: replace(spec, position=NoPosition())),
     "window + 1": attention_change(lambda spec: replace(spec, mask=_wider(spec.mask, 1))),
     "window - 1": attention_change(lambda spec: replace(spec, mask=_wider(spec.mask, -1))),
@@ -89,9 +90,10 @@ def _shift_positions(graph: Decoder) -> None:
 WEIGHT_CHANGES: dict[str, WeightChange] = {"heads swapped": _swap_heads, "positions + 1": _shift_positions}
 
 
-def mutant(graph: Decoder, name: str) -> Decoder:
-    """Return the same weights in a graph with one fault."""
-    spec = SPEC_CHANGES[name](graph.spec) if name in SPEC_CHANGES else graph.spec
+def mutant(graph: Decoder, name: str, more: Mapping[str, SpecChange] = MappingProxyType({})) -> Decoder:
+    """Return the same weights in a graph with one fault, of those here or of `more`."""
+    changes = {**SPEC_CHANGES, **more}
+    spec = changes[name](graph.spec) if name in changes else graph.spec
     assert name in WEIGHT_CHANGES or spec != graph.spec, f"{name} changes nothing here"
     with torch.device("meta"):
         copy = Decoder(spec)

@@ -76,6 +76,17 @@ def refused(url: str, words: list[str], **more: object) -> None:
     assert all(word in response.json()["error"]["message"] for word in words), response.text
 
 
+def test_a_session_is_named_as_openai_does(client: openai.OpenAI, url: str) -> None:
+    session = {"prompt_cache_key": "talk", "prompt_cache_retention": "in_memory"}
+    first, again = (client.completions.create(**OK, extra_body=session) for _ in range(2))
+    assert again.choices[0].text == first.choices[0].text
+    refused(url, ["--cache-dir"], prompt_cache_key="talk", prompt_cache_retention="24h")
+    refused(url, ["needs a prompt_cache_key"], prompt_cache_retention="24h")
+    refused(url, ["reproducible"], prompt_cache_key="talk", reproducible=True)
+    refused(url, ["prompt_cache_key"], prompt_cache_key="")
+    refused(url, ["prompt_cache_retention"], prompt_cache_key="talk", prompt_cache_retention="1h")
+
+
 def test_logprobs_are_the_model_s(
     client: openai.OpenAI, tokenizer: Tokenizer, oracle: transformers.LlamaForCausalLM
 ) -> None:

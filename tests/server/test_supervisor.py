@@ -169,7 +169,7 @@ def test_a_process_that_hangs_holds_nobody_up_and_is_ended(served: Served) -> No
     assert served.complete().status_code == 200
 
 
-#: A process of ours whose next step sleeps for a minute, once, where a file says so; Python goes on beside it.
+#: A process of ours whose next step sleeps for a minute, once, where a file says so; Python goes on.
 STUCK = """#!{python}
 import sys, time
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Put checked records into a folder, and read back only what is whole. Knows nothing of what is in them.
 
 A record is a keyed checksum and its content; the checksum covers the name too. What was cut short, changed,
-renamed or written by somebody else does not pass, and is removed. A record appears under its name whole or not
-at all: it is written aside and renamed.
+renamed or written by somebody else does not pass, and is removed. A record appears under its name whole or
+not at all: it is written aside and renamed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class PageFolder:
                     draft.unlink()
         except OSError as fault:
             raise EnvironmentFault(
-                f"the cache folder {folder} can't be used ({fault.strerror}). Make it writable, or name another."
+                f"the cache folder {folder} can't be used ({fault.strerror}). Make it writable, or "
+                "name another."
             ) from fault
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,7 +135,8 @@ def _claim(folder: Path) -> None:
         others = sorted(path.name for path in folder.iterdir())
         if others:
             raise InputError(
-                f"the cache folder {folder} holds other files ({others[0]!r}). Name an empty one, or a new one."
+                f"the cache folder {folder} holds other files ({others[0]!r}). Name an empty one, or "
+                "a new one."
             )
         tag.write_text(_TAG)
     elif tag.read_text() != _TAG:

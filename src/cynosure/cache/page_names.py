@@ -1,7 +1,7 @@
 """Name pages on disk by all that shapes them. Knows nothing of tensors or files.
 
-Names are keyed hashes: without the secret nobody can tell from a name whose page it is, or test a guess of its
-tokens; and no two tenants, models, builds or dtypes have a name in common.
+Names are keyed hashes: without the secret nobody can tell from a name whose page it is, or test a guess of
+its tokens; and no two tenants, models, builds or dtypes have a name in common.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class PageNames:
     """Names of one model's pages and sessions."""
 
     def __init__(self, secret: bytes, identity: str, block_size: int) -> None:
-        """Name what a model computes; `identity` is all that shapes its keys and values beside a `CacheKey`."""
+        """Name what a model computes; `identity` is what shapes its keys and values beside a `CacheKey`."""
         self._secret = secret
         self._identity = identity
         self._block_size = block_size

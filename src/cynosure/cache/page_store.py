@@ -1,7 +1,7 @@
-"""Keep pages of sessions on disk, within bounds of size and age. Knows nothing of tensors or of what names mean.
+"""Keep pages of sessions on disk, within bounds of size and age. Knows nothing of tensors or what names mean.
 
-A session is a list of pages; two may have pages in common. The least recently used session gives way first, and
-with it the pages that no other has. Writing is done beside, on a thread of this store.
+A session is a list of pages; two may have pages in common. The least recently used session gives way first,
+and with it the pages that no other has. Writing is done beside, on a thread of this store.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoreStatistics:
-    """What lies on disk, and what happened since the start; `num_spoilt` files did not pass their checksum."""
+    """What lies on disk, and what happened since the start; `num_spoilt` files failed their checksum."""
 
     num_sessions: int
     num_pages: int
@@ -190,7 +190,7 @@ class PageStore:
                 self._jobs.task_done()
 
     def _write(self, job: _Job) -> None:
-        """Put a session's pages, then its list; a process that dies in between leaves what `_open` cleans up."""
+        """Put a session's pages, then its list; what dies in between, `_open` cleans up."""
         with self._lock:
             self._expire()
             names = self._settle(job)
@@ -216,7 +216,7 @@ class PageStore:
                     self._pending.pop(name, None)
 
     def _settle(self, job: _Job) -> tuple[bytes, ...]:
-        """Make a session the newest, of the pages that can be had, so that they stay while others give way."""
+        """Make a session the newest, of the pages that can be had; they stay while others give way."""
         self._disown(job.session, kept=frozenset(job.names))
         names: list[bytes] = []
         num_bytes = CHECKSUM_BYTES

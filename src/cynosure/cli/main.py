@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, Command] = {
     "index": Command("cynosure.cli.index", "build, rebuild or describe the index of the documentation"),
     "chat": Command("cynosure.cli.chat", "converse with a model from a folder"),
     "complete": Command("cynosure.cli.complete", "continue a prompt with a model from a folder"),
+    "bench": Command("cynosure.cli.bench", "measure how fast a checkpoint or a running server answers"),
     "quantize": Command("cynosure.cli.quantize", "write a checkpoint again with weights of 8 or 4 bits"),
     "eval": Command("cynosure.cli.eval", "measure how well a model predicts, and what quantising costs"),
     "train": Command("cynosure.cli.train", "train a small model on the text of this Python"),
@@ -98,7 +99,7 @@ def _run(given: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     module = None
     for name, command in COMMANDS.items():
-        one = commands.add_parser(name, help=command.summary, description=f"{command.summary.capitalize()}.")
+        one = commands.add_parser(name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}.")
         if name == chosen:
             module = cast(CommandModule, importlib.import_module(command.module))
             module.add_arguments(one)

@@ -17,8 +17,8 @@ from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.pool.settings import DiskSettings, PoolSettings
 from cynosure.engine.settings import KERNELS, KV_CACHE_DTYPES, EngineSettings
 from cynosure.models.tool_calls import ToolFormat
-from cynosure.server.tenants import read_secret
 from cynosure.server.supervisor import SupervisorSettings
+from cynosure.server.tenants import read_secret
 
 MAX_STEP_TIMEOUT_S = 24 * 60 * 60
 
@@ -165,9 +165,7 @@ def _disk(arguments: argparse.Namespace, home: Path) -> DiskSettings | None:
     if not arguments.enable_prefix_caching:
         raise InputError("--cache-dir needs the prefix cache. Leave --no-enable-prefix-caching out.")
     secret = read_secret(home / CACHE_SECRET_FILE)
-    return DiskSettings(
-        folder.expanduser().absolute(), secret, DEFAULT_CACHE_BYTES if size is None else size
-    )
+    return DiskSettings(folder.expanduser().absolute(), secret, DEFAULT_CACHE_BYTES if size is None else size)
 
 
 def _pool(arguments: argparse.Namespace, home: Path) -> PoolSettings:

@@ -100,11 +100,14 @@ def _audit(
                 raise
             continue
         if folder != folders[0]:
-            tell(f"Another server writes to the audit log in {folders[0]}; this one keeps its own in {folder}")
+            tell(
+                f"Another server writes to the audit log in {folders[0]}; this one keeps its own in {folder}"
+            )
         environ.pop(KEY_VARIABLE, None)
         return AuditWriter(log)
     raise AuditInUse(
-        f"{MAX_FOLDERS} servers write to audit logs in {folders[0]}, the limit. Name another folder (--audit FOLDER)."
+        f"{MAX_FOLDERS} servers write to audit logs in {folders[0]}, the limit. Name another folder "
+        "(--audit FOLDER)."
     )
 
 

@@ -28,11 +28,13 @@ def check_seq2seq_request(request: Request, vocab_size: int, max_model_len: int 
     """Raise what an encoder-decoder can't take: prompt and answer are sequences of their own.
 
     Raises:
-        InputError: a token id is not in the vocabulary; or a session, or the prompt's log-probabilities, are
+        InputError: a token id is not in the vocabulary; or speculation, a session, or the prompt's log-probabilities, are
             asked for.
         InputTooLong: prompt or answer would pass the longest sequence that the model takes.
     """
     _check_ids(request, vocab_size)
+    if request.speculation:
+        raise InputError("speculation is asked for; an encoder-decoder guesses no tokens here. Leave it out.")
     if request.session is not None:
         raise InputError(
             f"session {request.session.name[:60]!r} can't be kept: an encoder-decoder keeps no pages between "
@@ -60,13 +62,26 @@ def check_session(session: Session, has_prefix_cache: bool, has_disk: bool) -> N
     """
     if not has_prefix_cache:
         raise InputError(
-            f"session {session.name[:60]!r} can't be kept: this engine keeps no pages. Leave the name out, or "
-            "start it with a prefix cache."
+            f"session {session.name[:60]!r} can't be kept: this engine keeps no pages. Leave the name out, "
+            "or start it with a prefix cache."
         )
     if session.is_on_disk and not has_disk:
         raise InputError(
-            f"session {session.name[:60]!r} is to be kept on disk, and this engine has no folder for it. Keep "
-            "it in memory, or start with --cache-dir."
+            f"session {session.name[:60]!r} is to be kept on disk, and this engine has no folder for it. "
+            "Keep it in memory, or start with --cache-dir."
+        )
+
+
+def check_speculation(speculation: bool | None, num_speculative_tokens: int) -> None:
+    """Raise where speculation is asked for by name and an engine does none.
+
+    Raises:
+        InputError: it guesses nothing.
+    """
+    if speculation and not num_speculative_tokens:
+        raise InputError(
+            "speculation is asked for, and this engine guesses no tokens. Leave it out, or start with "
+            "--num-speculative-tokens."
         )
 
 

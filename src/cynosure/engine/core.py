@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for, cache_dtype
 from cynosure.core.errors import CynosureError, InputError
-from cynosure.engine.check import check_request, check_session
+from cynosure.engine.check import check_request, check_session, check_speculation
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.grammar import Matcher
 from cynosure.engine.logprobs import score_prompt
@@ -40,6 +40,7 @@ from cynosure.engine.scheduler import schedule
 from cynosure.engine.sequence import Notify, Sequence
 from cynosure.engine.session_pages import Disk, SessionPages
 from cynosure.engine.settings import EngineSettings
+from cynosure.engine.speculation import Drafter
 from cynosure.engine.task import Task, as_fault
 from cynosure.models.decoder import Decoder
 from cynosure.models.native_graph import use_kernels
@@ -124,12 +125,13 @@ class EngineCore:
         """Raise what is wrong with a request for this model; looks at no state of the engine.
 
         Raises:
-            InputError: a token id is not in the vocabulary, a beam search is asked for, or a session that can't
-                be kept.
+            InputError: a token id is not in the vocabulary; a beam search is asked for, or a session that
+                can't be kept.
             InputTooLong: prompt and answer would pass the longest sequence that the model takes.
         """
         spec = self._runner.graph.spec
         check_request(request, spec.vocab_size, spec.max_model_len)
+        check_speculation(request.speculation, self.settings.num_speculative_tokens)
         if request.session is not None:
             check_session(request.session, self.settings.has_prefix_cache, self.sessions.disk is not None)
 
@@ -141,7 +143,10 @@ class EngineCore:
             return
         pages = SequencePages(self.tree, self._key_of(request), self.cache.copy_block)
         self._served.arrive(request.tenant)
-        self._waiting[request.request_id] = Sequence(request, notify, pages, matcher)
+        num_guessed = self.settings.num_speculative_tokens
+        is_guessed = num_guessed and request.speculation is not False and not request.is_reproducible
+        drafter = Drafter(num_guessed) if is_guessed else None
+        self._waiting[request.request_id] = Sequence(request, notify, pages, matcher, drafter)
 
     def cancel(self, request_id: str) -> None:
         """Forget a request; one that has ended already is none of our business."""
@@ -171,7 +176,7 @@ class EngineCore:
         tasks = [task for step in decision.steps if (task := self._prepare(step)) is not None]
         num_prefilled = sum(task.num_tokens for task in tasks if not task.is_decode)
         start = time.perf_counter()
-        self._run([task for task in tasks if not task.sequence.request.is_reproducible])
+        self._run(self._drafted([task for task in tasks if not task.sequence.request.is_reproducible]))
         for task in tasks:
             if task.sequence.request.is_reproducible:
                 self._run_in_pieces(task)
@@ -270,7 +275,8 @@ class EngineCore:
             else:
                 self._fail(tasks[0].sequence.request.request_id, as_fault(error))
             return
-        ready, logits, read = [], [], []
+        ready: list[tuple[Task, Float[Tensor, "rows vocab"]]] = []
+        read = []
         for task, row in zip(tasks, rows, strict=True):
             sequence = task.sequence
             self._served.serve(sequence.request.tenant, task.num_tokens)
@@ -279,14 +285,52 @@ class EngineCore:
             if task.is_last and sequence.request.params.max_tokens == 0:
                 read.append(sequence)
             elif task.is_last:
-                ready.append(sequence)
-                logits.append(row[-1])
+                ready.append((task, row[len(row) - 1 - len(task.draft) :]))
             sequence.pages.fill(sequence.token_ids[: sequence.num_computed + task.num_tokens])
         for sequence in read:
             self._pop(sequence.request.request_id)
             self._end(sequence, Finished(sequence.request.request_id, FinishReason.LENGTH, sequence.usage))
-        if ready:
-            self._choose(ready, torch.stack(logits))
+        self._decide(ready)
+
+    def _drafted(self, tasks: Items[Task]) -> list[Task]:
+        """Have decodes guess ahead, as far as pages, the step's budget and its arithmetic leave room."""
+        used = sum(task.num_tokens for task in tasks)
+        room = min(self.settings.max_num_batched_tokens, MAX_DRAFTED_STEP) - used
+        drafted = []
+        for task in tasks:
+            draft = task.sequence.draft(room) if task.is_decode and room > 0 else ()
+            # Nobody else may lack a page for a guess: all of this step have theirs.
+            if draft and task.sequence.pages.reserve(1 + len(draft)):
+                room -= len(draft)
+                drafted.append(replace(task, draft=draft))
+            else:
+                drafted.append(task)
+        return drafted
+
+    def _decide(self, ready: Items[tuple[Task, Float[Tensor, "rows vocab"]]]) -> None:
+        """Choose each next token; where it is the one that was guessed, choose again from the row behind it.
+
+        So each token is chosen as if it had been computed alone: by its own row, dice, penalties and constraint.
+        """
+        depth, going = 0, list(ready)
+        while going:
+            self._choose([task.sequence for task, _ in going], torch.stack([rows[depth] for _, rows in going]))
+            for task, _ in going:
+                self._learn(task, depth)
+            going = [(task, rows) for task, rows in going if self._goes_on(task, depth)]
+            for task, _ in going:
+                task.sequence.pages.fill(task.sequence.token_ids)
+                self._served.serve(task.sequence.request.tenant, 1)
+            depth += 1
+
+    def _goes_on(self, task: Task, depth: int) -> bool:
+        return task.sequence.request.request_id in self._running and task.accepts(depth)
+
+    def _learn(self, task: Task, depth: int) -> None:
+        """Note how far a guess was right, once that is known."""
+        num_drafted, is_right = len(task.draft), task.accepts(depth)
+        if depth == num_drafted or (num_drafted and not is_right):
+            return
 
     def _run_in_pieces(self, task: Task) -> None:
         """Run a reproducible request alone, cut by its own length: pages, then single tokens."""

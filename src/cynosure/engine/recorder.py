@@ -30,6 +30,7 @@ class Recorder:
         self._page_end = NOT_ADMITTED
         self.num_preemptions = 0
         self._num_decode_steps = self._num_constrained = self._num_forced = 0
+        self._num_drafted = self._num_accepted = 0
 
     def sought(self, match: Match | None, why_not: str, num_prompt_tokens: int, page_size: int) -> None:
         """Note what the prefix cache had, or why it was not asked."""
@@ -60,6 +61,11 @@ class Recorder:
         self._num_constrained += 1
         self._num_forced += num_allowed == 1
 
+    def drafted(self, num_drafted: int, num_accepted: int) -> None:
+        """Note a guess that was checked."""
+        self._num_drafted += num_drafted
+        self._num_accepted += num_accepted
+
     def chose(self) -> None:
         """Note that a token was chosen."""
         self._last_s = self._clock()
@@ -85,4 +91,6 @@ class Recorder:
             num_preemptions=self.num_preemptions,
             num_constrained=self._num_constrained,
             num_forced=self._num_forced,
+            num_drafted=self._num_drafted,
+            num_accepted=self._num_accepted,
         )

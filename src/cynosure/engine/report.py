@@ -20,6 +20,7 @@ class RequestReport:
     - `chunks`: prompt tokens computed in each step; what a preemption had computed again is among them.
     - `num_pages_found` of `num_pages_sought` full pages before the prompt's last token were kept from
       earlier requests of the tenant; `page_end` says why no more were (`MatchEnd`), or why none was sought.
+    - `num_drafted` tokens were guessed from what was said before, and `num_accepted` of them were chosen.
     - `num_constrained` tokens were chosen under a constraint, which left one choice for `num_forced`.
     """
 
@@ -36,3 +37,5 @@ class RequestReport:
     num_preemptions: int = 0
     num_constrained: int = 0
     num_forced: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0

@@ -29,6 +29,7 @@ class Request:
     - `arrival_s`, `deadline_s`: on one clock, in seconds; the whole answer is due at the deadline.
     - `segments`: the segment of each token of the prompt; runs of dense integers, sorted.
     - `is_reproducible`: bitwise the answer that it gets alone, whatever the batch.
+    - `speculation`: whether tokens are guessed ahead, which changes none; None leaves it to the engine.
     - `session`: whose next request will find the pages of this one.
     """
 
@@ -42,14 +43,15 @@ class Request:
     segments: tuple[int, ...] | None = None
     is_reproducible: bool = False
     session: Session | None = None
+    speculation: bool | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model.
 
         Raises:
             EmptyInput: there are no tokens.
-            InputError: a negative token id, segments that do not fit the tokens, a time that is no number, or a
-                reproducible request of a session.
+            InputError: a negative token id, segments that do not fit the tokens, a time that is no number, or
+                a reproducible request of a session or with speculation.
         """
         if not self.token_ids:
             raise EmptyInput(f"request {self.request_id!r} has no tokens; give at least one.")
@@ -60,6 +62,11 @@ class Request:
             )
         if self.segments is not None:
             self._check_segments(self.segments)
+        if self.speculation and self.is_reproducible:
+            raise InputError(
+                f"request {self.request_id!r} is reproducible, so that each token is computed alone, and asks "
+                "for speculation. Leave one of the two out."
+            )
         if self.session is not None and self.is_reproducible:
             raise InputError(
                 f"request {self.request_id!r} is reproducible, so that it shares no pages, and names session "
@@ -151,7 +158,7 @@ class Usage:
 class TokenEvent:
     """One more token; `top_logprobs` are the likeliest first, and empty where none were asked for.
 
-    `cached_tokens` of the prompt were found and not computed, which whoever stops listening early knows so too.
+    `cached_tokens` of the prompt were found and not computed, which whoever stops listening early knows too.
     """
 
     request_id: str

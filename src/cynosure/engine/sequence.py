@@ -11,6 +11,7 @@ from cynosure.engine.recorder import Recorder
 from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason
 from cynosure.engine.sampler import Row, new_dice
 from cynosure.engine.schedule import SequenceView
+from cynosure.engine.speculation import Drafter
 
 Notify = Callable[[Event], None]
 
@@ -23,7 +24,12 @@ class Sequence:
     """
 
     def __init__(
-        self, request: Request, notify: Notify, pages: SequencePages, matcher: Matcher | None = None
+        self,
+        request: Request,
+        notify: Notify,
+        pages: SequencePages,
+        matcher: Matcher | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         """Hold the prompt; nothing is computed and no page is taken."""
         assert (matcher is None) == (request.params.constraint is None), "a constraint goes with its matcher"
@@ -37,6 +43,7 @@ class Sequence:
         self.notes = Recorder(request)
         self._dice = new_dice(request.params.seed)
         self._matcher = matcher
+        self._drafter = drafter
         self._notify = notify
 
     @property
@@ -70,6 +77,20 @@ class Sequence:
         if allowed is not None:
             self.notes.constrained(int(allowed.sum()))
         return Row(request.params, request.token_ids, self.generated, self._dice, eos_token_ids, allowed)
+
+    def draft(self, max_tokens: int) -> tuple[int, ...]:
+        """Return what may come after the next token, at most so many; never past the answer's last place."""
+        if self._drafter is None:
+            return ()
+        # The step chooses one token more than it drafts.
+        room = self.request.params.max_tokens - len(self.generated) - 1
+        return self._drafter.draft(self.token_ids, min(max_tokens, room))
+
+    def learn(self, num_drafted: int, num_accepted: int) -> None:
+        """Note how far a draft was right."""
+        assert self._drafter is not None, "nothing was drafted"
+        self._drafter.learn(num_drafted, num_accepted)
+        self.notes.drafted(num_drafted, num_accepted)
 
     def accept(self, token_id: int, eos_token_ids: frozenset[int]) -> FinishReason | None:
         """Append a token that was chosen, and return why it is the last, if it is.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cynosure.core.errors import InputError, UnknownOption
 
 KV_CACHE_DTYPES = ("auto", "bfloat16", "float32", "int8")
+MAX_SPECULATIVE_TOKENS = 64
 KERNELS = ("auto", "native", "torch")
 
 
@@ -19,6 +20,7 @@ class EngineSettings:
     - `block_size`: tokens of a page.
     - `max_num_seqs`, `max_num_batched_tokens`, `chunk_size`: what a step may hold (`engine/schedule.py`).
     - `kernels`: what computes linear layers: `native`, `torch`, or `auto` for the faster one that is here.
+    - `num_speculative_tokens`: how many tokens a decoder guesses ahead at most (`engine/speculation.py`).
     - `has_prefix_cache`: whether requests of one tenant share the pages of a common beginning.
     """
 
@@ -30,6 +32,7 @@ class EngineSettings:
     chunk_size: int = 256
     kernels: str = "auto"
     has_prefix_cache: bool = True
+    num_speculative_tokens: int = 0
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -47,6 +50,11 @@ class EngineSettings:
         for name in ("kv_cache_bytes", "block_size", "max_num_seqs", "max_num_batched_tokens", "chunk_size"):
             if vars(self)[name] < 1:
                 raise InputError(f"{name} is {vars(self)[name]}; the limit is 1. Raise it.")
+        if not 0 <= self.num_speculative_tokens <= MAX_SPECULATIVE_TOKENS:
+            raise InputError(
+                f"num_speculative_tokens is {self.num_speculative_tokens}; it may be 0 to "
+                f"{MAX_SPECULATIVE_TOKENS}. Change it."
+            )
         if self.max_num_seqs > self.max_num_batched_tokens:
             raise InputError(
                 f"max_num_seqs is {self.max_num_seqs}; the limit is max_num_batched_tokens, "

@@ -11,10 +11,11 @@ from cynosure.engine.sequence import Sequence
 
 @dataclass(frozen=True)
 class Task:
-    """What one sequence does in this step."""
+    """What one sequence does in this step: `num_tokens` of its own, and those of a `draft` behind them."""
 
     sequence: Sequence
     num_tokens: int
+    draft: tuple[int, ...] = ()
 
     @property
     def is_decode(self) -> bool:
@@ -33,11 +34,15 @@ class Task:
         done = sequence.num_computed
         wants_all = sequence.request.params.prompt_logprobs is not None and done < sequence.num_prompt_tokens
         return Work(
-            token_ids=tuple(sequence.token_ids[done : done + self.num_tokens]),
+            token_ids=(*sequence.token_ids[done : done + self.num_tokens], *self.draft),
             past_len=done,
             blocks=sequence.pages.blocks,
-            num_logits=self.num_tokens if wants_all else int(self.is_last),
+            num_logits=self.num_tokens if wants_all else int(self.is_last) + len(self.draft),
         )
+
+    def accepts(self, depth: int) -> bool:
+        """Whether the token that was chosen last is the draft's at `depth`, so that what follows is there too."""
+        return depth < len(self.draft) and self.sequence.token_ids[-1] == self.draft[depth]
 
 
 def as_fault(error: Exception) -> CynosureError:

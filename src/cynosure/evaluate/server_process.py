@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -58,16 +59,19 @@ class ServerProcess:
         """End it."""
         self.stop()
 
-    def wait_until_ready(self, path: str, seconds: float = 120.0) -> float:
+    def wait_until_ready(
+        self, path: str = "/ready", seconds: float = 120.0, headers: Mapping[str, str] | None = None
+    ) -> float:
         """Wait until `GET path` is answered by 200; return the seconds that took.
 
         Raises:
             EnvironmentFault: it ended, or took longer.
         """
         begun = time.perf_counter()
+        request = urllib.request.Request(f"{self.url}{path}", headers=dict(headers or {}))
         while True:
             try:
-                with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as response:
+                with urllib.request.urlopen(request, timeout=5) as response:
                     if response.status == 200:
                         return time.perf_counter() - begun
             except (urllib.error.URLError, ConnectionError, TimeoutError):
@@ -128,3 +132,16 @@ class ServerProcess:
         for pid in below:
             if (_PROC / str(pid)).exists():
                 os.kill(pid, signal.SIGKILL)
+
+
+def serve(arguments: Sequence[str], scratch: Path, environ: Mapping[str, str] | None = None) -> ServerProcess:
+    """Start `cynosure serve` on a free port, without documentation; what it writes goes into `scratch`."""
+    port = free_port()
+    command = [sys.executable, "-m", "cynosure.cli.main", "serve", "--port", str(port), "--without-docs"]
+    homes = {"CYNOSURE_HOME": str(scratch), "XDG_STATE_HOME": str(scratch)}
+    return ServerProcess(
+        [*command, *arguments],
+        f"http://127.0.0.1:{port}",
+        scratch / "server.log",
+        {**homes, **(environ or {})},
+    )

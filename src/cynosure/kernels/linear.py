@@ -14,7 +14,6 @@ from typing import final
 from cynosure.kernels.library import kernels
 from cynosure.kernels.memory import Arena
 
-
 MAX_COLUMNS = 1 << 17
 """A sum of so many products of codes fits 32 bits."""
 

@@ -60,7 +60,9 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
         """Return the tokens after this layer."""
-        attended = self._scaled(self.attention_post_norm(self.attention(self.attention_norm(x), forward_pass)))
+        attended = self._scaled(
+            self.attention_post_norm(self.attention(self.attention_norm(x), forward_pass))
+        )
         if self.spec.is_parallel:
             return x + attended + self._scaled(self.mlp_post_norm(self.mlp(self.mlp_norm(x))))
         x = x + attended
@@ -148,7 +150,10 @@ class Decoder(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocab"]:
         """Return the score of every next token; pass only the rows that are needed."""
-        logits = self.head(hidden)
+        return self.bounded(self.head(hidden))
+
+    def bounded(self, logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n vocab"]:
+        """Return what the head gave, scaled and capped as the spec asks."""
         if self.spec.logit_multiplier != 1.0:
             logits = logits * self.spec.logit_multiplier
         cap = self.spec.logit_softcap

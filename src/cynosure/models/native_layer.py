@@ -149,6 +149,8 @@ def _attention_refusal(attention: nn.Module) -> str:
         return f"{type(attention).__name__} is run as it is, on native projections"
     if attention.spec.is_qk_norm_whole:
         return "its norms span all heads of q and of k; it is run as it is, on native projections"
+    if attention.spec.qkv_clip is not None:
+        return "its queries, keys and values are clipped; it is run as it is, on native projections"
     return refusal_of_parts([attention.q, attention.k, attention.v]) or refusal_of_parts([attention.o])
 
 

@@ -140,6 +140,14 @@ class NativeLinear(nn.Module):
         self.packed.run(call)
         return out
 
+    def call(self, norm: Prologue | None = None) -> CLinearCall:
+        """Return a call that lacks rows and addresses; `norm` takes the place of the layer's own."""
+        if norm is None:
+            return CLinearCall.from_buffer_copy(self._template)
+        call = _template(norm, None)
+        call.activation = self._template.activation
+        return call
+
     def extra_repr(self) -> str:
         """Return what `print` shows."""
         return f"{self.in_features}, {self.out_features}, {self.packed.shape.type.name.lower()}"

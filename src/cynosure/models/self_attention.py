@@ -21,7 +21,8 @@ class SelfAttentionSpec:
     """Attention with a projection each for q, k, v and the output.
 
     `qk_norm` normalises every head of q and k before the rotation (Qwen3, Gemma 3; arXiv 2302.05442); where
-    `is_qk_norm_whole`, all heads of q together, and all of k (OLMo 2).
+    `is_qk_norm_whole`, all heads of q together, and all of k (OLMo 2). `qkv_clip` bounds what the projections
+    give to `[-qkv_clip, qkv_clip]` (MPT).
     """
 
     attention: AttentionSpec
@@ -29,6 +30,7 @@ class SelfAttentionSpec:
     has_out_bias: bool = False
     qk_norm: NormSpec | None = None
     is_qk_norm_whole: bool = False
+    qkv_clip: float | None = None
 
 
 @final
@@ -59,9 +61,10 @@ class SelfAttention(AttentionBlock):
         """Return what each token took from those it may attend to."""
         spec = self.spec.attention
         heads, position = spec.heads, spec.position
-        q = self._by_head(self.q(x), self.q_norm, heads.num_heads)
-        k = self._by_head(self.k(x), self.k_norm, heads.num_kv_heads)
-        v = self.v(x).unflatten(-1, (heads.num_kv_heads, heads.v_head_dim))
+        q, k, v = self._clipped(self.q(x)), self._clipped(self.k(x)), self._clipped(self.v(x))
+        q = self._by_head(q, self.q_norm, heads.num_heads)
+        k = self._by_head(k, self.k_norm, heads.num_kv_heads)
+        v = v.unflatten(-1, (heads.num_kv_heads, heads.v_head_dim))
         if isinstance(position, Rotary):
             q, k = forward_pass.rotate(position, q), forward_pass.rotate(position, k)
         source = forward_pass.extend(self.layer, k, v)
@@ -73,6 +76,10 @@ class SelfAttention(AttentionBlock):
             return nn.Identity()
         width = self.spec.attention.heads.head_dim
         return Norm(self.spec.qk_norm, num_heads * width if self.spec.is_qk_norm_whole else width)
+
+    def _clipped(self, x: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
+        clip = self.spec.qkv_clip
+        return x if clip is None else x.clamp(-clip, clip)
 
     def _by_head(
         self, x: Float[Tensor, "n width"], norm: nn.Module, num_heads: int

@@ -14,6 +14,7 @@ class EngineLoad:
       for later requests can be had at once and do not count.
     - `num_prefix_queries`, `num_prefix_hits`: prompt tokens, in full pages, that were looked up in the prefix
       cache since the start, and those that were found there.
+    - `num_drafted`, `num_accepted`: tokens that were guessed since the start, and those that were right.
     """
 
     num_running: int = 0
@@ -21,3 +22,5 @@ class EngineLoad:
     kv_cache_usage: float = 0.0
     num_prefix_queries: int = 0
     num_prefix_hits: int = 0
+    num_drafted: int = 0
+    num_accepted: int = 0

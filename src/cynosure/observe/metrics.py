@@ -236,10 +236,18 @@ class _Loads(Collector):
         hits = CounterMetricFamily(
             "cynosure_prefix_cache_hits", "Prompt tokens found in the prefix cache.", labels=model
         )
+        drafted = CounterMetricFamily(
+            "cynosure_spec_decode_num_draft_tokens", "Tokens guessed ahead.", labels=model
+        )
+        accepted = CounterMetricFamily(
+            "cynosure_spec_decode_num_accepted_tokens", "Guessed tokens that were right.", labels=model
+        )
         for name, load in self._read_loads().items():
             running.add_metric([name], load.num_running)
             waiting.add_metric([name], load.num_waiting)
             usage.add_metric([name], load.kv_cache_usage)
             queries.add_metric([name], load.num_prefix_queries)
             hits.add_metric([name], load.num_prefix_hits)
-        yield from (running, waiting, usage, queries, hits)
+            drafted.add_metric([name], load.num_drafted)
+            accepted.add_metric([name], load.num_accepted)
+        yield from (running, waiting, usage, queries, hits, drafted, accepted)

@@ -93,8 +93,8 @@ def chat_of(model: CompletionModel) -> ChatFormat:
     """
     if model.chat is None:
         raise UnknownOption(
-            f"{model.name} does not converse: it has no chat template, or is an encoder-decoder. Send a prompt "
-            "to /v1/completions, or give a decoder a chat_template.jinja in its folder."
+            f"{model.name} does not converse: it has no chat template, or is an encoder-decoder. Send a "
+            "prompt to /v1/completions, or give a decoder a chat_template.jinja in its folder."
         )
     return model.chat
 

@@ -64,7 +64,7 @@ struct Bfloat16Path {
   }
 
   void score(const KeyTile& keys, const float* queries, float* scores) const {
-    multiply_tiles<Numbers::kBfloat16>(keys_at, keys.padded / 16, {queries, steps, false}, scores);
+    multiply_tiles(keys_at, keys.padded / 16, {queries, steps, false}, scores);
   }
 
   ValueTiles::Weights weights_for(const KeyTile& keys, float*) const { return values.weights_for(keys); }

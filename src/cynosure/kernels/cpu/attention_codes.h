@@ -66,12 +66,11 @@ struct CodesPath {
     auto* high = reinterpret_cast<std::int32_t*>(scores);
     auto* low = reinterpret_cast<std::int32_t*>(k + kTileKeys * steps * 64L);
     const auto* packed = reinterpret_cast<const char*>(queries);
-    multiply_tiles<Numbers::kInt8>(keys_at, keys.padded / 16, {packed, steps, false}, high);
-    multiply_tiles<Numbers::kInt8>(keys_at, keys.padded / 16, {packed + steps * kTileBytes, steps, false}, low);
+    multiply_twice(keys_at, keys.padded / 16, packed, steps, high, low);
     const Lanes scale = load(queries + 2L * steps * kTileBytes / 4);
-    for (int key = 0; key < keys.padded; ++key) {
+    for (int key = 0; key < keys.count; ++key) {
       const __m512i sums = add_ints(_mm512_slli_epi32(load_ints(high + key * kLanes), 7), load_ints(low + key * kLanes));
-      store(scores + key * kLanes, mul(to_floats(sums), scale));
+      store(scores + key * kLanes, mul(to_floats(sums), mul(scale, fill(keys.k_scale[key]))));
     }
   }
 

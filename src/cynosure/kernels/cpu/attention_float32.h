@@ -70,6 +70,9 @@ struct Float32Path {
 
   void score(const KeyTile& keys, const float* queries, float* scores) const {
     multiply(k, call.head_dim, 1, keys.padded, static_cast<int>(call.head_dim), queries, scores, false);
+    for (int key = 0; call.k_scale != nullptr && key < keys.count; ++key) {
+      store(scores + key * kLanes, mul(load(scores + key * kLanes), fill(keys.k_scale[key])));
+    }
   }
 
   // Weights stay where the scores were; those of int8 values carry the value's scale.

@@ -86,9 +86,6 @@ static Lanes finish_scores(const AttentionCall& call, const Share& share, const 
   Lanes top = fill(kLowest);
   for (int key = keys.count; key < keys.padded; ++key) store(scores + key * kLanes, top);
   const Lanes scale = load(rows.scale);
-  for (int key = 0; call.k_scale != nullptr && key < keys.count; ++key) {
-    store(scores + key * kLanes, mul(load(scores + key * kLanes), fill(keys.k_scale[key])));
-  }
   if (sight == Sight::kAll && !has_terms(call)) {
     factor = mul(scale, fill(kLog2E));
     return mul(largest_scores(scores, keys.padded), factor);

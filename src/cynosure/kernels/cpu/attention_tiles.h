@@ -36,17 +36,14 @@ struct Groups {
   long row_bytes, step_bytes;
 };
 
-// A product of a lane-full of columns: B is [num_steps] registers, sums are [16 * group + i][16 lanes] of 4 bytes.
+// A product in bfloat16 of a lane-full of columns: B is [num_steps] registers, sums are [16 * group + i][16 lanes] of 4 bytes.
 struct Columns {
   const void* b;
   int num_steps;
   bool is_added;  // to what the sums hold
 };
 
-enum class Numbers { kBfloat16, kInt8 };
-
 // The numbers of registers must be literals.
-template <Numbers numbers>
 CYN_INLINE void multiply_one(const Groups& a, int group, const Columns& columns, char* sums) {
   if (columns.is_added) {
     _tile_loadd(0, sums, kRowBytes);
@@ -57,13 +54,12 @@ CYN_INLINE void multiply_one(const Groups& a, int group, const Columns& columns,
   for (int s = 0; s < columns.num_steps; ++s, p += a.step_bytes, b += kTileBytes) {
     _tile_loadd(4, b, kRowBytes);
     _tile_loadd(5, p, a.row_bytes);
-    if constexpr (numbers == Numbers::kInt8) _tile_dpbssd(0, 5, 4); else _tile_dpbf16ps(0, 5, 4);
+    _tile_dpbf16ps(0, 5, 4);
   }
   _tile_stored(0, sums, kRowBytes);
 }
 
 // The same for four groups, whose sums fill four registers.
-template <Numbers numbers>
 CYN_INLINE void multiply_four(const Groups& a, int group, const Columns& columns, char* sums) {
   if (columns.is_added) {
     _tile_loadd(0, sums, kRowBytes);
@@ -83,13 +79,13 @@ CYN_INLINE void multiply_four(const Groups& a, int group, const Columns& columns
   for (int s = 0; s < columns.num_steps; ++s, at += step, b += kTileBytes) {
     _tile_loadd(4, b, kRowBytes);
     _tile_loadd(5, p + at, row);
-    if constexpr (numbers == Numbers::kInt8) _tile_dpbssd(0, 5, 4); else _tile_dpbf16ps(0, 5, 4);
+    _tile_dpbf16ps(0, 5, 4);
     _tile_loadd(6, q + at, row);
-    if constexpr (numbers == Numbers::kInt8) _tile_dpbssd(1, 6, 4); else _tile_dpbf16ps(1, 6, 4);
+    _tile_dpbf16ps(1, 6, 4);
     _tile_loadd(7, r + at, row);
-    if constexpr (numbers == Numbers::kInt8) _tile_dpbssd(2, 7, 4); else _tile_dpbf16ps(2, 7, 4);
+    _tile_dpbf16ps(2, 7, 4);
     _tile_loadd(5, t + at, row);
-    if constexpr (numbers == Numbers::kInt8) _tile_dpbssd(3, 5, 4); else _tile_dpbf16ps(3, 5, 4);
+    _tile_dpbf16ps(3, 5, 4);
   }
   _tile_stored(0, sums, kRowBytes);
   _tile_stored(1, sums + kTileBytes, kRowBytes);
@@ -98,13 +94,42 @@ CYN_INLINE void multiply_four(const Groups& a, int group, const Columns& columns
 }
 
 // sums[16 * group + i][lane] (+)= a[group][i] * b for each group.
-template <Numbers numbers>
 static void multiply_tiles(const Groups& a, int num_groups, const Columns& columns, void* sums) {
   asm volatile("" : : : "memory");  // the loads of tiles do not tell the compiler what they read
   char* to = static_cast<char*>(sums);
   int group = 0;
-  for (; group + 4 <= num_groups; group += 4, to += 4 * kTileBytes) multiply_four<numbers>(a, group, columns, to);
-  for (; group < num_groups; ++group, to += kTileBytes) multiply_one<numbers>(a, group, columns, to);
+  for (; group + 4 <= num_groups; group += 4, to += 4 * kTileBytes) multiply_four(a, group, columns, to);
+  for (; group < num_groups; ++group, to += kTileBytes) multiply_one(a, group, columns, to);
+  asm volatile("" : : : "memory");
+}
+
+// Two products of int8 against the same rows, `num_steps` registers of B apart: each row is loaded once for both.
+static void multiply_twice(const Groups& a, int num_groups, const void* columns, int num_steps, void* first_sums,
+                           void* second_sums) {
+  asm volatile("" : : : "memory");
+  char *one = static_cast<char*>(first_sums), *two = static_cast<char*>(second_sums);
+  const long row = a.row_bytes;
+  for (int group = 0; group < num_groups; group += 2, one += 2 * kTileBytes, two += 2 * kTileBytes) {
+    const char *p = a.first[group], *q = a.first[group + 1], *b = static_cast<const char*>(columns);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int s = 0; s < num_steps; ++s, p += a.step_bytes, q += a.step_bytes, b += kTileBytes) {
+      _tile_loadd(4, b, kRowBytes);
+      _tile_loadd(5, b + num_steps * kTileBytes, kRowBytes);
+      _tile_loadd(6, p, row);
+      _tile_dpbssd(0, 6, 4);
+      _tile_dpbssd(2, 6, 5);
+      _tile_loadd(7, q, row);
+      _tile_dpbssd(1, 7, 4);
+      _tile_dpbssd(3, 7, 5);
+    }
+    _tile_stored(0, one, kRowBytes);
+    _tile_stored(1, one + kTileBytes, kRowBytes);
+    _tile_stored(2, two, kRowBytes);
+    _tile_stored(3, two + kTileBytes, kRowBytes);
+  }
   asm volatile("" : : : "memory");
 }
 

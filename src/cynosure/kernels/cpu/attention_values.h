@@ -24,15 +24,22 @@ constexpr int kSteps = 32;         // of a product of bfloat16 in one instructio
 alignas(64) constexpr std::uint16_t kInTurn[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
 
+CYN_INLINE __m512i as_bfloat16(__m128i first, __m128i second) {
+  const Lanes low = to_floats(_mm512_cvtepi8_epi32(first)), high = to_floats(_mm512_cvtepi8_epi32(second));
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+}
+
 // Thirty-two numbers of a stored row as bfloat16, zeros from `count` on; codes are exact in bfloat16.
 CYN_INLINE __m512i thirty_two(const char* row, std::int64_t element, long first, long count) {
   const long left = count - first;
+  if (element == kInt8 && left >= 32) {
+    const auto* codes = reinterpret_cast<const __m128i*>(row + first);
+    return as_bfloat16(_mm_loadu_si128(codes), _mm_loadu_si128(codes + 1));
+  }
   const auto are_there = static_cast<__mmask32>(left >= 32 ? 0xffffffffU : left <= 0 ? 0 : (1U << left) - 1);
   if (element == kBfloat16) return _mm512_maskz_loadu_epi16(are_there, row + first * 2);
   const __m256i codes = _mm256_maskz_loadu_epi8(are_there, row + first);
-  const Lanes low = to_floats(_mm512_cvtepi8_epi32(_mm256_castsi256_si128(codes)));
-  const Lanes high = to_floats(_mm512_cvtepi8_epi32(_mm256_extracti128_si256(codes, 1)));
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+  return as_bfloat16(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
 }
 
 // Eight channels, from byte `offset` on, of thirty-two rows as [channel][row]: eight rows in each quarter of a
@@ -137,7 +144,7 @@ struct ValueTiles {
       }
       const int count = groups - first < 4 ? groups - first : 4;
       const Groups turned{at, kRowBytes, kTileBytes};
-      multiply_tiles<Numbers::kBfloat16>(turned, count, {weights(), steps, true}, out + first * 256L);
+      multiply_tiles(turned, count, {weights(), steps, true}, out + first * 256L);
     }
   }
 

@@ -65,3 +65,23 @@ def module_and_leaf(name: str) -> tuple[str, str]:
 def rows(start: int, stop: int) -> Change:
     """Return a change that takes the output rows `start:stop` of a fused weight or bias: a view."""
     return lambda tensor: tensor[start:stop]
+
+
+def grouped(num_heads: int, num_kv_heads: int) -> dict[str, Change | None]:
+    """Return the parts of a projection fused by K/V head: the queries of a group, then its key and its value.
+
+    With as many K/V heads as heads that is q, k, v of each head in turn; with one, all queries come first.
+    """
+    num_parts = num_heads // num_kv_heads + 2
+
+    def part(start: int, stop: int) -> Change:
+        def change(tensor: Tensor) -> Tensor:
+            return tensor.unflatten(0, (num_kv_heads, num_parts, -1))[:, start:stop].flatten(0, 2)
+
+        return change
+
+    return {
+        "attention.q": part(0, num_parts - 2),
+        "attention.k": part(num_parts - 2, num_parts - 1),
+        "attention.v": part(num_parts - 1, num_parts),
+    }

@@ -6,17 +6,48 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from cynosure.models.brand import Brand
-from cynosure.models.families import bert, bloom, deepseek, gemma, gpt2, gpt_oss, llama, mixture, modernbert, t5
+from cynosure.models.families import (
+    bert,
+    bloom,
+    cohere2,
+    deepseek,
+    falcon,
+    gemma,
+    glm,
+    gpt2,
+    gpt_bigcode,
+    gpt_neox,
+    gpt_oss,
+    granite,
+    llama,
+    mixture,
+    modernbert,
+    mpt,
+    olmo2,
+    smollm3,
+    starcoder2,
+    t5,
+)
 
 _ROWS: tuple[Brand, ...] = (
     # Decoders.
     *bloom.BRANDS,
+    *cohere2.BRANDS,
     *deepseek.BRANDS,
+    *falcon.BRANDS,
     *gemma.BRANDS,
+    *glm.BRANDS,
     *gpt2.BRANDS,
+    *gpt_bigcode.BRANDS,
+    *gpt_neox.BRANDS,
     *gpt_oss.BRANDS,
+    *granite.BRANDS,
     *llama.BRANDS,
     *mixture.BRANDS,
+    *mpt.BRANDS,
+    *olmo2.BRANDS,
+    *smollm3.BRANDS,
+    *starcoder2.BRANDS,
     # Encoders.
     *bert.BRANDS,
     *modernbert.BRANDS,

@@ -28,8 +28,9 @@ class CompletionRequest(GenerationFields):
     `suffix` has the model write what stands between prompt and suffix. With `echo` the answer begins with the
     prompt; `max_tokens` may then be 0, and `logprobs` tell how likely the prompt was.
 
-    A beam search is asked for by `num_beams`, as in transformers, or by `use_beam_search` with `best_of`, as in
-    vLLM; it gives the one best answer, and the temperature is then 0. Encoder-decoders search, decoders do not.
+    A beam search is asked for by `num_beams`, as in transformers, or by `use_beam_search` with `best_of`, as
+    in vLLM; it gives the one best answer, and the temperature is then 0. Encoder-decoders search, decoders do
+    not.
     """
 
     model: Text
@@ -78,7 +79,9 @@ class CompletionRequest(GenerationFields):
         if self.num_choices > 1:
             raise ValueError(f"n is {self.n}; a beam search gives the one best answer")
         if self.best_of is not None and not self.use_beam_search:
-            raise ValueError("num_beams and best_of: several beam searches of one prompt give the same answer")
+            raise ValueError(
+                "num_beams and best_of: several beam searches of one prompt give the same answer"
+            )
 
     @property
     def beams(self) -> BeamParams | None:

@@ -1,7 +1,8 @@
 """Shape what completions and chat share: where a text ends, how often and how urgently. Computes nothing.
 
-`stop`, `stream`, `n` and `prompt_cache_...` are OpenAI's; `include_stop_str_in_output`, `skip_special_tokens`, `return_token_ids`
-and `priority` are vLLM's; `deadline_ms` and `reproducible` are our own.
+`stop`, `stream`, `n` and `prompt_cache_...` are OpenAI's; `include_stop_str_in_output`,
+`skip_special_tokens`, `return_token_ids` and `priority` are vLLM's; `deadline_ms`, `reproducible` and
+`speculation` are our own.
 """
 
 from __future__ import annotations

@@ -1,0 +1,307 @@
+"""Put Cynosure and its peers under one load over HTTP; prints a table. Knows nothing of how they compute.
+
+    python benchmarks/serving.py [--write] [--quick] [--only cynosure] [--shape smollm2-135m]
+
+Each server in its turn serves one random-weight checkpoint of a real shape in bfloat16, with all cores, and
+streams answers of one length to prompts that share nothing. Servers run one at a time; a repeat takes every
+peer once, and figures are medians over the repeats. The client is this process.
+
+- clients: so many at once, each asking again as soon as it is answered;
+- rates: requests a second, coming independently, whoever has been answered.
+
+`make peers` installs the peers: the server of transformers with continuous batching, and that of
+llama-cpp-python, which answers one request at a time: the others wait for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import string
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cynosure.evaluate.event_stream import DONE, EventStream
+from cynosure.evaluate.load import (
+    Ask,
+    Deadline,
+    Answer,
+    Window,
+    closed_loop,
+    figures,
+    open_loop,
+    poisson_arrivals,
+)
+from cynosure.evaluate.results import write_result
+from cynosure.evaluate.server_process import ServerProcess, free_port, serve
+
+COMMAND = "python benchmarks/serving.py --write"
+HERE = Path(__file__).parent
+PEERS = HERE.parent / ".peers"
+CLIENTS = (1, 4, 16, 32)
+RATES = (2, 8)
+PROMPT_LENGTH, ANSWER_LENGTH = 128, 32
+WARM_UP_S = 30.0
+DEADLINE = Deadline(ttft_s=1.0, tpot_s=0.1)
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to look: seconds before a window, of it, and after it; and how often."""
+
+    settle_s: float = 1.5
+    window_s: float = 5.0
+    grace_s: float = 12.0
+    repeats: int = 3
+
+    def window(self) -> Window:
+        """A window that is about to begin."""
+        start_s = time.perf_counter() + self.settle_s
+        return Window(start_s, start_s + self.window_s, self.grace_s)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is served: weights of a shape, in the two forms that are read; and by what.
+
+    - `scratch`: where the weights lie, and logs.
+    - `peers`: where the environments of the peers are.
+    """
+
+    shape: str
+    scratch: Path
+    peers: Path
+    num_threads: int
+
+    @property
+    def folder(self) -> Path:
+        """The weights as most programs read them."""
+        return self.scratch / self.shape
+
+    @property
+    def gguf(self) -> Path:
+        """The same for llama.cpp."""
+        return self.scratch / f"{self.shape}.gguf"
+
+    @property
+    def llama_python(self) -> str:
+        """The interpreter that has llama.cpp."""
+        return str(self.peers / "llama/bin/python")
+
+
+#: Figures of each load on one server.
+Run = dict[str, dict[str, float]]
+Start = Callable[[Setting], ServerProcess]
+
+
+def start_cynosure(setting: Setting) -> ServerProcess:
+    options = ["--threads", str(setting.num_threads), "--max-model-len", "1024"]
+    server = serve([f"{setting.shape}={setting.folder}", *options], setting.scratch)
+    server.wait_until_ready()
+    return server
+
+
+def start_transformers(setting: Setting) -> ServerProcess:
+    port = free_port()
+    program = str(setting.peers / "transformers/bin/transformers")
+    command = [
+        program, "serve", str(setting.folder), "--continuous-batching", "--device", "cpu",
+        "--dtype", "bfloat16", "--host", "127.0.0.1", "--port", str(port),
+        # By default it takes most of the machine's memory, and some ten seconds to clear it.
+        "--cb-block-size", "32", "--cb-num-blocks", "512", "--cb-max-batch-tokens", "1024",
+    ]  # fmt: skip
+    environ = {"OMP_NUM_THREADS": str(setting.num_threads), "HF_HUB_OFFLINE": "1"}
+    log = setting.scratch / "transformers.log"
+    server = ServerProcess(command, f"http://127.0.0.1:{port}", log, environ)
+    server.wait_until_ready("/health")
+    return server
+
+
+def start_llama(setting: Setting) -> ServerProcess:
+    port = free_port()
+    threads = str(setting.num_threads)
+    command = [
+        setting.llama_python, "-m", "llama_cpp.server", "--model", str(setting.gguf),
+        "--n_ctx", "1024", "--n_threads", threads, "--n_threads_batch", threads, "--port", str(port),
+        # By default a request that comes cuts the stream of the one before it.
+        "--interrupt_requests", "false", "--verbose", "false",
+    ]  # fmt: skip
+    server = ServerProcess(command, f"http://127.0.0.1:{port}", setting.scratch / "llama.log")
+    server.wait_until_ready("/v1/models")
+    return server
+
+
+STARTS: Mapping[str, Start] = {
+    "cynosure": start_cynosure,
+    "transformers": start_transformers,
+    "llama_cpp_python": start_llama,
+}
+ENVIRONMENTS = {"transformers": "transformers", "llama_cpp_python": "llama"}
+
+
+def asker(url: str, model: str, dice: random.Random) -> Ask:
+    """Sends prompts that nobody has sent, and notes the tokens of each answer."""
+
+    async def ask(answer: Answer) -> None:
+        prompt = "".join(dice.choices(string.ascii_letters, k=PROMPT_LENGTH))
+        body = {
+            "model": model, "prompt": prompt, "max_tokens": ANSWER_LENGTH, "temperature": 0, "stream": True,
+        }  # fmt: skip
+        stream = await EventStream.open(f"{url}/v1/completions", body)
+        if stream.status != 200:
+            raise RuntimeError(f"{url} answered {stream.status}: {(await stream.read())[:300]!r}")
+        async for event in stream.events():
+            if event.data == DONE:
+                break
+            for choice in event.json.get("choices", ()):
+                if choice["text"]:
+                    answer.token_s.append(event.at_s)
+                # Random weights do not choose the end token: every answer is as long as may be.
+                answer.is_whole = answer.is_whole or choice.get("finish_reason") == "length"
+
+    return ask
+
+
+@contextmanager
+def watched_memory(server: ServerProcess) -> Iterator[list[int]]:
+    """The most memory that a server held meanwhile, in bytes; read it afterwards."""
+    most, is_over = [server.rss_bytes], threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(0.5):
+            most[0] = max(most[0], server.rss_bytes)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield most
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+def measure(server: ServerProcess, model: str, plan: Plan, seed: int) -> Run:
+    """Every load in turn on one server, which has been warmed up."""
+    ask = asker(server.url, model, random.Random(seed))
+    found: Run = {}
+
+    async def load(name: str, num_clients: int = 0, rate: int = 0) -> None:
+        window = plan.window()
+        with watched_memory(server) as most:
+            if rate:
+                moments = poisson_arrivals(rate, time.perf_counter(), window.stop_s, seed)
+                answers = await open_loop(ask, moments, window)
+            else:
+                answers = await closed_loop(ask, num_clients, window)
+        # Whoever was left may still be in the server's hands: what comes next begins when it is free.
+        await ask(Answer(time.perf_counter()))
+        found[name] = {**figures(answers, window, DEADLINE), "rss_mb": most[0] / MIB}
+
+    async def all_loads() -> None:
+        now = time.perf_counter()
+        await closed_loop(ask, 4, Window(now, now + 1, WARM_UP_S))
+        for num_clients in CLIENTS:
+            await load(f"clients {num_clients}", num_clients=num_clients)
+        for rate in RATES:
+            await load(f"rate {rate}", rate=rate)
+
+    asyncio.run(all_loads())
+    return found
+
+
+def medians(runs: Sequence[Run], kind: str) -> Run:
+    """Of each figure of each load of a kind, over the repeats."""
+    loads = [name for name in runs[0] if name.startswith(kind)]
+    return {
+        name.removeprefix(f"{kind} "): {
+            figure: round(statistics.median(run[name][figure] for run in runs), 5) for figure in runs[0][name]
+        }
+        for name in loads
+    }
+
+
+def write_checkpoint(setting: Setting, with_gguf: bool) -> None:
+    """Write the weights, in both forms if need be."""
+    subprocess.run([sys.executable, str(HERE / "shapes.py"), setting.shape, str(setting.folder)], check=True)
+    if with_gguf:
+        script = str(HERE / "gguf_export.py")
+        subprocess.run([setting.llama_python, script, str(setting.folder), str(setting.gguf)], check=True)
+
+
+def installed(setting: Setting, wanted: Sequence[str]) -> list[str]:
+    """Those of the wanted that can be run; says which can't."""
+    absent = [
+        name for name in wanted if name in ENVIRONMENTS and not (setting.peers / ENVIRONMENTS[name]).is_dir()
+    ]
+    if absent:
+        print(f"not installed, and left out: {', '.join(absent)}. `make peers` installs them.")
+    return [name for name in wanted if name not in absent]
+
+
+def run_all(setting: Setting, peers: Sequence[str], plan: Plan) -> dict[str, list[Run]]:
+    """Every repeat of every peer, interleaved."""
+    runs: dict[str, list[Run]] = {name: [] for name in peers}
+    write_checkpoint(setting, "llama_cpp_python" in peers)
+    for repeat in range(plan.repeats):
+        for peer in peers:
+            model = setting.shape if peer == "cynosure" else str(setting.folder)
+            with STARTS[peer](setting) as server:
+                runs[peer].append(measure(server, model, plan, seed=repeat))
+    return runs
+
+
+def table(peer: str, found: Run, what: str) -> Iterator[str]:
+    """A peer's lines."""
+    for load, row in found.items():
+        yield (
+            f"{peer:<18}{load:>4} {what:<8}{row['ttft_p50_s']:>9.3f}{row['ttft_p99_s']:>9.3f}"
+            f"{row['tpot_p50_s']:>9.4f}{row['tokens_per_s']:>9.1f}{row['goodput']:>9.2f}{row['rss_mb']:>8.0f}"
+            f"{row['num_requests']:>7.0f}{row['num_unanswered']:>7.0f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", action="store_true", help="write results/serving.json")
+    parser.add_argument("--quick", action="store_true", help="one repeat of short windows: a minute or so")
+    parser.add_argument("--only", action="append", choices=STARTS, help="this one; repeatable")
+    parser.add_argument("--shape", default="smollm2-135m", help="of benchmarks/shapes.py (smollm2-135m)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of computing")
+    parser.add_argument("--peers", type=Path, default=PEERS, help="where their environments are (.peers)")
+    arguments = parser.parse_args()
+    plan = Plan(settle_s=0.5, window_s=1.5, grace_s=3.0, repeats=1) if arguments.quick else Plan()
+    with tempfile.TemporaryDirectory() as scratch:
+        setting = Setting(arguments.shape, Path(scratch), arguments.peers, arguments.threads)
+        peers = installed(setting, [name for name in STARTS if name in (arguments.only or STARTS)])
+        runs = run_all(setting, peers, plan)
+    print(f"{'':31}ttft p50      p99 tpot p50    tok/s  goodput     MiB   sent   late")
+    metrics: dict[str, object] = {}
+    rates: dict[str, object] = {}
+    for peer in peers:
+        metrics[peer] = by_clients = medians(runs[peer], "clients")
+        rates[peer] = by_rate = medians(runs[peer], "rate")
+        print("\n".join([*table(peer, by_clients, "clients"), *table(peer, by_rate, "a second")]))
+    told = {
+        "shape": arguments.shape, "prompt_tokens": PROMPT_LENGTH, "answer_tokens": ANSWER_LENGTH,
+        "threads": arguments.threads, "repeats": plan.repeats, "window_s": plan.window_s,
+        "deadline_ttft_s": DEADLINE.ttft_s, "deadline_tpot_s": DEADLINE.tpot_s,
+    }  # fmt: skip
+    if arguments.write:
+        print(write_result("serving", {**metrics, "rates": rates, "setting": told}, COMMAND))
+
+
+if __name__ == "__main__":
+    main()

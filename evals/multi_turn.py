@@ -1,0 +1,121 @@
+"""Count what each turn of a conversation computes anew. Knows nothing of where the rest comes from.
+
+    python evals/multi_turn.py [--write] [--turns 20]
+
+A conversation over HTTP, as clients hold one: every turn sends all messages before it again, with the
+answers as they came. A turn may prefill what is new (the last answer's end, the new message, the template
+around it) and less than one page. The random-weight checkpoint answers with tokens whose text would be
+encoded otherwise, so that history which is tokenised again shows.
+
+Positive control: a conversation whose first message has changed prefills everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cynosure.evaluate.event_stream import post
+from cynosure.evaluate.results import write_result
+from cynosure.evaluate.server_process import serve
+
+COMMAND = "python evals/multi_turn.py --write"
+SHAPES = Path(__file__).parents[1] / "benchmarks" / "shapes.py"
+BLOCK_SIZE = 32
+ANSWER_LENGTH = 24
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a turn cost; `num_new` of its prompt's tokens were in no turn before."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    answer_tokens: int
+    num_new: int
+
+    @property
+    def num_prefilled(self) -> int:
+        """Tokens of the prompt that were computed."""
+        return self.prompt_tokens - self.cached_tokens
+
+    @property
+    def num_again(self) -> int:
+        """Of these, tokens that had been known before."""
+        return self.num_prefilled - self.num_new
+
+
+async def say(url: str, messages: list[dict[str, str]]) -> tuple[str, dict[str, int]]:
+    """The next answer of a conversation, and its usage."""
+    body = {"model": "m", "messages": messages, "max_tokens": ANSWER_LENGTH, "ignore_eos": True, "seed": 0}
+    status, _, answer = await post(f"{url}/v1/chat/completions", body)
+    assert status == 200, answer
+    usage = answer["usage"]
+    counts = {
+        "prompt": usage["prompt_tokens"],
+        "cached": usage["prompt_tokens_details"]["cached_tokens"],
+        "answer": usage["completion_tokens"],
+    }
+    return answer["choices"][0]["message"]["content"], counts
+
+
+async def converse(url: str, num_turns: int, opening: str) -> tuple[list[Turn], list[dict[str, str]]]:
+    """Hold a conversation of so many turns."""
+    messages = [{"role": "system", "content": opening}]
+    turns: list[Turn] = []
+    for number in range(num_turns):
+        messages.append({"role": "user", "content": f"Question {number}: what comes next, and why?"})
+        text, cost = await say(url, messages)
+        known = turns[-1].prompt_tokens + turns[-1].answer_tokens if turns else 0
+        turns.append(Turn(cost["prompt"], cost["cached"], cost["answer"], cost["prompt"] - known))
+        messages.append({"role": "assistant", "content": text})
+    return turns, messages
+
+
+async def changed(url: str, messages: list[dict[str, str]]) -> int:
+    """Cached tokens of a conversation whose first message is another."""
+    _, cost = await say(url, [{"role": "system", "content": "X" * 40}, *messages[1:-1]])
+    return cost["cached"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--write", action="store_true", help="write results/multi_turn.json")
+    parser.add_argument("--turns", type=int, default=20)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "toy"
+        subprocess.run(
+            [sys.executable, str(SHAPES), "toy", str(folder)], check=True, stdout=subprocess.DEVNULL
+        )
+        with serve([f"m={folder}", "--threads", "1"], Path(scratch)) as server:
+            server.wait_until_ready()
+            turns, messages = asyncio.run(converse(server.url, arguments.turns, "Answer briefly."))
+            control = asyncio.run(changed(server.url, messages))
+    print("turn  prompt  cached     new  prefilled again")
+    for number, turn in enumerate(turns, 1):
+        counts = (turn.prompt_tokens, turn.cached_tokens, turn.num_new, turn.num_again)
+        print(f"{number:4d}" + "".join(f"{count:8d}" for count in counts))
+    print(f"with another first message, {control} tokens are cached")
+    last = turns[-1]
+    metrics = {
+        "turns": len(turns),
+        "prompt_tokens": last.prompt_tokens,
+        "new_tokens": last.num_new,
+        "prefilled_tokens": last.num_prefilled,
+        "max_prefilled_again": max(turn.num_again for turn in turns[1:]),
+        "block_size": BLOCK_SIZE,
+        "control_cached_tokens": control,
+    }
+    if arguments.write:
+        print(write_result("multi_turn", metrics, COMMAND))
+    sys.exit(0 if metrics["max_prefilled_again"] < BLOCK_SIZE and control < BLOCK_SIZE else 1)
+
+
+if __name__ == "__main__":
+    main()

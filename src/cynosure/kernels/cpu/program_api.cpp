@@ -1,0 +1,89 @@
+// Run the calls of a pass in their order. Knows nothing of what they compute.
+#include "program_api.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "pool.h"
+#include "rows_table.h"
+
+CYN_API void cyn_linear(const CynLinear* linear, const CynLinearCall* call);
+CYN_API void cyn_kv_write(cynosure::KvWriteCall* call);
+CYN_API void cyn_attend(const cynosure::AttentionCall* call);
+
+namespace cynosure {
+namespace {
+
+constexpr std::int64_t kRowsInTask = 16;
+
+void norm_rows(void* context, int index, int) {
+  const auto& call = *static_cast<const CynNormCall*>(context);
+  const std::int64_t first = index * kRowsInTask;
+  CYN_SELECT(rows_table).norm(call, first, std::min(first + kRowsInTask, call.num_rows));
+}
+
+void run_norm(const CynNormCall& call) {
+  const auto num_tasks = static_cast<int>((call.num_rows + kRowsInTask - 1) / kRowsInTask);
+  run_tasks(num_tasks, norm_rows, const_cast<CynNormCall*>(&call));
+}
+
+void run_attention(const AttentionCall& shared, const CynPages& pages) {
+  AttentionCall call = shared;
+  call.k = pages.k;
+  call.v = pages.v;
+  call.k_scale = pages.k_scale;
+  call.v_scale = pages.v_scale;
+  cyn_attend(&call);
+}
+
+void run_step(const CynStep& step) {
+  switch (step.kind) {
+    case CYN_RUN_LINEAR:
+      return cyn_linear(static_cast<const CynLinear*>(step.on), static_cast<const CynLinearCall*>(step.what));
+    case CYN_RUN_NORM:
+      return run_norm(*static_cast<const CynNormCall*>(step.what));
+    case CYN_RUN_KV_WRITE:
+      return cyn_kv_write(static_cast<KvWriteCall*>(const_cast<void*>(step.what)));
+    default:
+      return run_attention(*static_cast<const AttentionCall*>(step.what), *static_cast<const CynPages*>(step.on));
+  }
+}
+
+struct Search {
+  const float* x;
+  std::int64_t num_columns, stride;
+  std::int64_t* ids;
+  float* highest;
+};
+
+void search_row(void* context, int index, int) {
+  const Search& search = *static_cast<const Search*>(context);
+  search.ids[index] = CYN_SELECT(rows_table).argmax(search.x + index * search.stride, search.num_columns,
+                                                    search.highest + index);
+}
+
+}  // namespace
+}  // namespace cynosure
+
+CYN_API void cyn_run_program(CynStep* steps, std::int64_t num_steps, std::int64_t is_timed) {
+  if (is_timed == 0) {
+    for (std::int64_t i = 0; i < num_steps; ++i) cynosure::run_step(steps[i]);
+    return;
+  }
+  using Clock = std::chrono::steady_clock;
+  for (std::int64_t i = 0; i < num_steps; ++i) {
+    const auto start = Clock::now();
+    cynosure::run_step(steps[i]);
+    steps[i].nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
+  }
+}
+
+// Write to `ids` where the largest number of each row stands, the first of equals, and the number to `highest`;
+// that is NaN where a row holds one.
+CYN_API void cyn_argmax(const float* x, std::int64_t num_rows, std::int64_t num_columns, std::int64_t stride,
+                        std::int64_t* ids, float* highest) {
+  cynosure::Search search{x, num_columns, stride, ids, highest};
+  cynosure::run_tasks(static_cast<int>(num_rows), cynosure::search_row, &search);
+}
+
+CYN_API std::int64_t cyn_sizeof_norm_call() { return sizeof(CynNormCall); }

@@ -1,0 +1,37 @@
+"""Keep the cosines and sines of all positions, and pick those of a pass. Knows nothing of queries or keys."""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from cynosure.attention.positions import Rope
+
+FIRST_POSITIONS = 4096
+
+
+@final
+class RotaryRows:
+    """A table that grows with the farthest position; a position's row never changes."""
+
+    def __init__(self, position: Rope, dtype: torch.dtype, capacity: int) -> None:
+        """Reserve `cos` and `sin` for passes of at most `capacity` tokens."""
+        self._position, self._dtype = position, dtype
+        self._extend(FIRST_POSITIONS)
+        self.cos = torch.empty(capacity, self._cos.shape[1], dtype=dtype)
+        self.sin = torch.empty_like(self.cos)
+
+    def select(self, positions: Int[Tensor, " n"]) -> None:
+        """Write the rows of `positions` to the first of `cos` and `sin`."""
+        num_tokens, last = positions.shape[0], int(positions.max())
+        if last >= self._cos.shape[0]:
+            self._extend(1 << last.bit_length())
+        torch.index_select(self._cos, 0, positions, out=self.cos[:num_tokens])
+        torch.index_select(self._sin, 0, positions, out=self.sin[:num_tokens])
+
+    def _extend(self, num_positions: int) -> None:
+        table = self._position.tables(torch.arange(num_positions), self._dtype)
+        self._cos, self._sin = table.cos.contiguous(), table.sin.contiguous()

@@ -1,0 +1,118 @@
+"""Every later brand of decoders equals transformers' on the same files, and a broken one does not."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from cynosure.core.errors import UnsupportedConfig
+from cynosure.engine.pool import ServedModel
+from cynosure.engine.pool.read_card import describe
+from cynosure.kernels import why_none
+from cynosure.models.config_reader import ConfigReader, read_config
+from cynosure.models.decoder import Decoder
+from cynosure.models.load import brand_of, load
+from cynosure.models.native_graph import use_kernels
+from tests.models import brand_mutants, decoder_mutants
+from tests.models.brand_cases import CASES
+from tests.models.brand_mutants import FAULTS
+from tests.models.brand_oracle import errors_of, pair_of
+from tests.models.decoder_oracle import TOLERANCE, gap, logits_of, peakedness
+
+
+#: Why a layer is not served whole by kernels, where it has arithmetic that they do not know.
+KERNELS_REFUSE = {
+    "olmo2": "no norm before them",
+    "granite": "scaled before they are added",
+    "mpt-clipped": "clipped",
+    **dict.fromkeys(("gpt-neox", "falcon-7b", "falcon-40b", "falcon-11b", "cohere2"), "parallel"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_equals_transformers(name: str) -> None:
+    pair = pair_of(name)
+    errors = errors_of(pair)
+    assert max(errors.values()) <= TOLERANCE, errors
+    assert 0.05 < peakedness(pair) < 0.75, "attention is nearly uniform, and hides wrong scores"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_faults_are_noticed(name: str) -> None:
+    pair = pair_of(name)
+    for fault in FAULTS[name]:
+        broken = decoder_mutants.mutant(pair.graph, fault, brand_mutants.SPEC_CHANGES)
+        difference = gap(logits_of(broken, pair.prompts[0]), pair.expected[0])
+        assert difference > 10 * TOLERANCE, fault
+
+
+def test_every_case_and_every_fault_is_used() -> None:
+    assert FAULTS.keys() == CASES.keys()
+    assert set().union(*FAULTS.values()) >= brand_mutants.SPEC_CHANGES.keys()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_pool_codes_and_kernels_take_every_brand(name: str) -> None:
+    """A card before any weight is read; weights in eight bits; kernels, or a reason for each part without."""
+    pair, prompt = pair_of(name), pair_of(name).prompts[1]
+    card = describe(ServedModel("tiny", str(pair.folder), dtype="float32")).card
+    assert card.weight_bytes == sum(p.numel() * 4 for p in pair.graph.parameters())
+    coded = load(pair.folder, dtype="float32", quantize="int8").graph
+    assert isinstance(coded, Decoder)
+    ours, plain = logits_of(coded, prompt), logits_of(pair.graph, prompt)
+    assert 1e-4 < float((ours - plain).norm() / plain.norm()) < 0.2
+    if not why_none():
+        native = copy.deepcopy(pair.graph)
+        report = use_kernels(native, torch.float32, "native")
+        assert report.num_native > 0
+        assert gap(logits_of(native, prompt), plain) <= TOLERANCE
+        assert KERNELS_REFUSE.get(name, "") in report.refused.get("layers.0.attention", "")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_unknown_key_is_refused_by_name(name: str) -> None:
+    pair = pair_of(name)
+    brand = brand_of(CASES[name].architecture)
+    config = {**read_config(pair.folder), "attention_twist": 0.5}
+    with pytest.raises(UnsupportedConfig, match="attention_twist"):
+        brand.parse(ConfigReader(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "named"),
+    [
+        ("mixtral", {"num_experts_per_tok": 7}, "num_experts_per_tok"),
+        ("qwen2-moe", {"sliding_window": 0}, "sliding_window"),
+        ("qwen3-moe", {"num_experts": 5, "num_local_experts": 6}, "num_local_experts"),
+        ("smollm3", {"no_rope_layers": [1, 0]}, "no_rope_layers"),
+        ("starcoder2", {"mlp_type": "gated"}, "mlp_type"),
+        ("gpt-neox", {"num_attention_heads": 5}, "5 heads"),
+        ("falcon-7b", {"alibi": True}, "alibi"),
+        ("falcon-7b", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn"),
+        ("falcon-40b", {"parallel_attn": False}, "parallel_attn"),
+        ("cohere2", {"use_qk_norm": True}, "use_qk_norm"),
+        ("cohere2", {"sliding_window": None, "layer_types": ["global"] * 3}, "layer_types"),
+        ("gpt-bigcode", {"num_key_value_heads": 4}, "num_key_value_heads"),
+        ("mpt", {"attn_config": {"alibi": False}}, "alibi"),
+        ("mpt", {"attn_config": {"qk_ln": True}}, "qk_ln"),
+        ("mpt", {"attn_config": {"twist": 2}}, "twist"),
+        ("mpt", {"expansion_ratio": 3}, "expansion_ratio"),
+        ("mpt", {"no_bias": False}, "no_bias"),
+        ("mpt", {"logit_scale": 0.5}, "logit_scale"),
+    ],
+)
+def test_a_key_that_changes_the_maths_is_refused_by_name(
+    name: str, changed: dict[str, object], named: str
+) -> None:
+    config = {**read_config(pair_of(name).folder), **changed}
+    with pytest.raises(UnsupportedConfig, match=named):
+        brand_of(CASES[name].architecture).parse(ConfigReader(config))
