@@ -74,8 +74,9 @@ bench: $(STAMPS)/conformance $(STAMPS)/kernels ## run every benchmark and evalua
 peers: $(STAMPS)/python-$(TAG) ## install the servers that benchmarks/serving.py compares with, under .peers/
 	$(BIN)/python benchmarks/peers.py $(ARGS)
 
-docs: $(STAMPS)/serve ## draw the masks, write the figures of results/ into README and docs/
+docs: $(STAMPS)/serve ## draw the masks, list the models, write the figures of results/ into README and docs/
 	$(BIN)/python docs/draw_masks.py
+	$(BIN)/python docs/list_models.py
 	$(BIN)/python -m cynosure.evaluate.figures --write $(PAGES)
 
 clean: ## remove the environment and everything else that these targets made

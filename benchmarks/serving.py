@@ -33,9 +33,9 @@ from pathlib import Path
 
 from cynosure.evaluate.event_stream import DONE, EventStream
 from cynosure.evaluate.load import (
+    Answer,
     Ask,
     Deadline,
-    Answer,
     Window,
     closed_loop,
     figures,
@@ -51,7 +51,8 @@ PEERS = HERE.parent / ".peers"
 CLIENTS = (1, 4, 16, 32)
 RATES = (2, 8)
 PROMPT_LENGTH, ANSWER_LENGTH = 128, 32
-WARM_UP_S = 30.0
+#: How long a server may take to be done with what came before.
+FREE_S = 15.0
 DEADLINE = Deadline(ttft_s=1.0, tpot_s=0.1)
 MIB = 1 << 20
 
@@ -118,10 +119,11 @@ def start_transformers(setting: Setting) -> ServerProcess:
     command = [
         program, "serve", str(setting.folder), "--continuous-batching", "--device", "cpu",
         "--dtype", "bfloat16", "--host", "127.0.0.1", "--port", str(port),
-        # By default it takes most of the machine's memory, and some ten seconds to clear it.
-        "--cb-block-size", "32", "--cb-num-blocks", "512", "--cb-max-batch-tokens", "1024",
+        # By default it takes half of the machine's memory for pages, and its first answer waits for that.
+        "--cb-num-blocks", "64", "--cb-max-batch-tokens", "512",
     ]  # fmt: skip
-    environ = {"OMP_NUM_THREADS": str(setting.num_threads), "HF_HUB_OFFLINE": "1"}
+    # As for our own engine: threads that spin for long lose a step once the client holds a core.
+    environ = {"OMP_NUM_THREADS": str(setting.num_threads), "GOMP_SPINCOUNT": "1000", "HF_HUB_OFFLINE": "1"}
     log = setting.scratch / "transformers.log"
     server = ServerProcess(command, f"http://127.0.0.1:{port}", log, environ)
     server.wait_until_ready("/health")
@@ -191,32 +193,68 @@ def watched_memory(server: ServerProcess) -> Iterator[list[int]]:
         watcher.join()
 
 
-def measure(server: ServerProcess, model: str, plan: Plan, seed: int) -> Run:
-    """Every load in turn on one server, which has been warmed up."""
-    ask = asker(server.url, model, random.Random(seed))
+@dataclass(frozen=True)
+class Load:
+    """So many clients at once, or requests at a rate; `name` says which."""
+
+    name: str
+    num_clients: int = 0
+    rate: int = 0
+
+
+LOADS = (
+    *(Load(f"clients {number}", num_clients=number) for number in CLIENTS),
+    *(Load(f"rate {rate}", rate=rate) for rate in RATES),
+)
+
+
+async def bear(server: ServerProcess, ask: Ask, load: Load, plan: Plan, seed: int) -> dict[str, float]:
+    """Put a server under one load."""
+    window = plan.window()
+    with watched_memory(server) as most:
+        if load.rate:
+            moments = poisson_arrivals(load.rate, time.perf_counter(), window.stop_s, seed)
+            answers = await open_loop(ask, moments, window)
+        else:
+            answers = await closed_loop(ask, load.num_clients, window)
+    return {**figures(answers, window, DEADLINE), "rss_mb": most[0] / MIB}
+
+
+async def warm_up(ask: Ask) -> None:
+    """Ask until a server is as fast as it will be."""
+    now = time.perf_counter()
+    await closed_loop(ask, 4, Window(now, now + 1, FREE_S))
+
+
+async def is_free(ask: Ask) -> bool:
+    """Whether a server is done with those who left, so that the next load begins on a free one."""
+    try:
+        async with asyncio.timeout(FREE_S):
+            await ask(Answer(time.perf_counter()))
+    except (TimeoutError, OSError):
+        return False
+    return True
+
+
+def measure(peer: str, setting: Setting, plan: Plan, seed: int) -> Run:
+    """Every load in turn on one server; on a new one where it does not get free of the load before."""
     found: Run = {}
+    loads = list(LOADS)
+    model = setting.shape if peer == "cynosure" else str(setting.folder)
 
-    async def load(name: str, num_clients: int = 0, rate: int = 0) -> None:
-        window = plan.window()
-        with watched_memory(server) as most:
-            if rate:
-                moments = poisson_arrivals(rate, time.perf_counter(), window.stop_s, seed)
-                answers = await open_loop(ask, moments, window)
-            else:
-                answers = await closed_loop(ask, num_clients, window)
-        # Whoever was left may still be in the server's hands: what comes next begins when it is free.
-        await ask(Answer(time.perf_counter()))
-        found[name] = {**figures(answers, window, DEADLINE), "rss_mb": most[0] / MIB}
+    async def go_on(server: ServerProcess) -> None:
+        ask = asker(server.url, model, random.Random(seed))
+        await warm_up(ask)
+        while loads:
+            load = loads.pop(0)
+            found[load.name] = await bear(server, ask, load, plan, seed)
+            if not await is_free(ask):
+                print(f"{peer} did not recover from {load.name} within {FREE_S:g} s, and is started again")
+                return
 
-    async def all_loads() -> None:
-        now = time.perf_counter()
-        await closed_loop(ask, 4, Window(now, now + 1, WARM_UP_S))
-        for num_clients in CLIENTS:
-            await load(f"clients {num_clients}", num_clients=num_clients)
-        for rate in RATES:
-            await load(f"rate {rate}", rate=rate)
-
-    asyncio.run(all_loads())
+    while loads:
+        with STARTS[peer](setting) as server:
+            asyncio.run(go_on(server))
     return found
 
 
@@ -255,9 +293,7 @@ def run_all(setting: Setting, peers: Sequence[str], plan: Plan) -> dict[str, lis
     write_checkpoint(setting, "llama_cpp_python" in peers)
     for repeat in range(plan.repeats):
         for peer in peers:
-            model = setting.shape if peer == "cynosure" else str(setting.folder)
-            with STARTS[peer](setting) as server:
-                runs[peer].append(measure(server, model, plan, seed=repeat))
+            runs[peer].append(measure(peer, setting, plan, seed=repeat))
     return runs
 
 
@@ -282,7 +318,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of computing")
     parser.add_argument("--peers", type=Path, default=PEERS, help="where their environments are (.peers)")
     arguments = parser.parse_args()
-    plan = Plan(settle_s=0.5, window_s=1.5, grace_s=3.0, repeats=1) if arguments.quick else Plan()
+    plan = Plan(settle_s=0.5, window_s=1.5, grace_s=6.0, repeats=1) if arguments.quick else Plan()
     with tempfile.TemporaryDirectory() as scratch:
         setting = Setting(arguments.shape, Path(scratch), arguments.peers, arguments.threads)
         peers = installed(setting, [name for name in STARTS if name in (arguments.only or STARTS)])

@@ -22,13 +22,13 @@ import argparse
 import asyncio
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from benchmarks.shapes import SHAPES, write_checkpoint
 from cynosure.evaluate.results import write_result
 from evals import fault_engine, fault_server
 from evals.fault_engine import InProcess, controls
@@ -36,7 +36,6 @@ from evals.fault_plan import NUM_SEATS, Fault, Wave, hurt, new_faults, unharmed
 from evals.fault_server import Death, OverHttp, kill_engine, serve_seats
 
 COMMAND = "python -m evals.faults --write"
-SHAPES = Path(__file__).parents[1] / "benchmarks" / "shapes.py"
 #: Of a wave; the others are neighbours.
 NUM_TARGETS = 20
 NUM_HTTP_TARGETS = 16
@@ -62,10 +61,9 @@ class Tally:
             self.by_kind[fault.kind.value] = self.by_kind.get(fault.kind.value, 0) + 1
 
 
-def write_checkpoint(folder: Path) -> Path:
+def write_toy(folder: Path) -> Path:
     """A small decoder with random weights, and its tokenizer."""
-    subprocess.run([sys.executable, str(SHAPES), "toy", str(folder)], check=True, stdout=subprocess.DEVNULL)
-    return folder
+    return write_checkpoint(SHAPES["toy"], folder)
 
 
 def in_process(run: InProcess, num_faults: int) -> Tally:
@@ -118,7 +116,7 @@ def main() -> None:
     arguments = parser.parse_args()
     num_outside = arguments.faults // 5
     with tempfile.TemporaryDirectory() as scratch:
-        folder = write_checkpoint(Path(scratch) / "toy")
+        folder = write_toy(Path(scratch) / "toy")
         run = InProcess(folder)
         inside = in_process(run, arguments.faults - num_outside)
         print(f"in process     {inside}")

@@ -2,10 +2,13 @@
 
     python evals/multi_turn.py [--write] [--turns 20]
 
-A conversation over HTTP, as clients hold one: every turn sends all messages before it again, with the
-answers as they came. A turn may prefill what is new (the last answer's end, the new message, the template
-around it) and less than one page. The random-weight checkpoint answers with tokens whose text would be
-encoded otherwise, so that history which is tokenised again shows.
+A conversation over HTTP, as clients hold one: every turn sends all messages before it again, with the answers
+as they came. A turn may prefill what is new (the end of the last answer, the new message, the template around
+it) and less than one page.
+
+- Answers in letters, each a token: their text is encoded as it was generated, as text of trained models is.
+- Answers at random: their text is encoded otherwise than it was generated. Its tokens are new then, and
+  whatever shares a page with them is computed again: `retokenised` says how much.
 
 Positive control: a conversation whose first message has changed prefills everything.
 """
@@ -28,6 +31,7 @@ COMMAND = "python evals/multi_turn.py --write"
 SHAPES = Path(__file__).parents[1] / "benchmarks" / "shapes.py"
 BLOCK_SIZE = 32
 ANSWER_LENGTH = 24
+LETTERS = f"[a-z]{{{ANSWER_LENGTH}}}"
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,11 @@ class Turn:
         return self.num_prefilled - self.num_new
 
 
-async def say(url: str, messages: list[dict[str, str]]) -> tuple[str, dict[str, int]]:
+async def say(url: str, messages: list[dict[str, str]], pattern: str | None) -> tuple[str, dict[str, int]]:
     """The next answer of a conversation, and its usage."""
     body = {"model": "m", "messages": messages, "max_tokens": ANSWER_LENGTH, "ignore_eos": True, "seed": 0}
+    if pattern is not None:
+        body["structured_outputs"] = {"regex": pattern}
     status, _, answer = await post(f"{url}/v1/chat/completions", body)
     assert status == 200, answer
     usage = answer["usage"]
@@ -64,13 +70,15 @@ async def say(url: str, messages: list[dict[str, str]]) -> tuple[str, dict[str, 
     return answer["choices"][0]["message"]["content"], counts
 
 
-async def converse(url: str, num_turns: int, opening: str) -> tuple[list[Turn], list[dict[str, str]]]:
-    """Hold a conversation of so many turns."""
-    messages = [{"role": "system", "content": opening}]
+async def converse(
+    url: str, num_turns: int, pattern: str | None = LETTERS
+) -> tuple[list[Turn], list[dict[str, str]]]:
+    """Hold a conversation of so many turns, with answers that match the pattern; turns and messages."""
+    messages = [{"role": "system", "content": "Answer briefly."}]
     turns: list[Turn] = []
     for number in range(num_turns):
         messages.append({"role": "user", "content": f"Question {number}: what comes next, and why?"})
-        text, cost = await say(url, messages)
+        text, cost = await say(url, messages, pattern)
         known = turns[-1].prompt_tokens + turns[-1].answer_tokens if turns else 0
         turns.append(Turn(cost["prompt"], cost["cached"], cost["answer"], cost["prompt"] - known))
         messages.append({"role": "assistant", "content": text})
@@ -79,7 +87,7 @@ async def converse(url: str, num_turns: int, opening: str) -> tuple[list[Turn], 
 
 async def changed(url: str, messages: list[dict[str, str]]) -> int:
     """Cached tokens of a conversation whose first message is another."""
-    _, cost = await say(url, [{"role": "system", "content": "X" * 40}, *messages[1:-1]])
+    _, cost = await say(url, [{"role": "system", "content": "X" * 40}, *messages[1:-1]], LETTERS)
     return cost["cached"]
 
 
@@ -95,12 +103,14 @@ def main() -> None:
         )
         with serve([f"m={folder}", "--threads", "1"], Path(scratch)) as server:
             server.wait_until_ready()
-            turns, messages = asyncio.run(converse(server.url, arguments.turns, "Answer briefly."))
+            turns, messages = asyncio.run(converse(server.url, arguments.turns))
             control = asyncio.run(changed(server.url, messages))
+            at_random, _ = asyncio.run(converse(server.url, arguments.turns, None))
     print("turn  prompt  cached     new  prefilled again")
     for number, turn in enumerate(turns, 1):
         counts = (turn.prompt_tokens, turn.cached_tokens, turn.num_new, turn.num_again)
         print(f"{number:4d}" + "".join(f"{count:8d}" for count in counts))
+    print(f"retokenised: at most {max(turn.num_again for turn in at_random[1:])} again")
     print(f"with another first message, {control} tokens are cached")
     last = turns[-1]
     metrics = {
@@ -111,6 +121,7 @@ def main() -> None:
         "max_prefilled_again": max(turn.num_again for turn in turns[1:]),
         "block_size": BLOCK_SIZE,
         "control_cached_tokens": control,
+        "retokenised_max_prefilled_again": max(turn.num_again for turn in at_random[1:]),
     }
     if arguments.write:
         print(write_result("multi_turn", metrics, COMMAND))

@@ -10,13 +10,17 @@ import numpy as np
 import pytest
 
 from cynosure.cli.assembly import ServeOptions, assemble, named_models
+from cynosure.cli.engine_completer import EngineCompleter
 from cynosure.cli.local_ranker import load_ranker
 from cynosure.core.errors import CheckpointNotFound, InputError, InputTooLong
 from cynosure.engine.pool.card import ServedModel
+from cynosure.engine.sampling import SamplingParams
 from cynosure.models.embedder import Embedder
 from cynosure.models.minilm import load_minilm
 from cynosure.server.runtime import Stopped
-from cynosure.server.services import Services
+from cynosure.server.services import Generation, Services
+from tests.models.gguf_files import MODELS, Kind, write_pair
+from tests.models.gguf_vocabularies import byte_level_metadata, cut_like
 from tests.models.tiny_embedders import write_encoder
 
 LOADED = ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 (index)", "tiny", "labels")
@@ -76,6 +80,10 @@ def test_a_model_is_called_by_its_folder_or_as_wanted(tmp_path: Path) -> None:
         ("three", "org/three"),
         ("a=b", f"{tmp_path}/a=b"),
     )
+
+
+def test_the_end_of_a_file_s_name_is_no_part_of_the_model_s() -> None:
+    assert named_models(["files/tiny.Q8_0.gguf"]) == (("tiny.Q8_0", "files/tiny.Q8_0.gguf"),)
 
 
 def test_two_models_of_one_name_are_refused() -> None:
@@ -141,6 +149,26 @@ def test_only_models_where_documentation_is_not_wanted(tmp_path: Path, checkpoin
     assert (services.embedders, services.stores) == ({}, {})
     assert set(stages) == {"Starting the engine"}, "a lazy model is loaded by its first request"
     services.close()
+
+
+def test_a_gguf_file_is_served_with_its_tokenizer_and_template(tmp_path: Path) -> None:
+    vocabulary = byte_level_metadata(cut_like("qwen2"), "qwen2", add_bos_token=False)
+    template = {"tokenizer.chat_template": "<|im_start|>{{ messages[0].content }}<|im_end|>"}
+    path, _ = write_pair(tmp_path / "made", MODELS["qwen2"], Kind.Q8_0, **vocabulary, **template)
+    options = ServeOptions(tmp_path, (ServedModel("tiny", str(path)),), with_docs=False)
+    services = assemble(options, lambda stage, done, total: None)
+    model = services.completer("tiny")
+
+    async def answer() -> int:
+        asked = Generation(tuple(model.encode("a star")), SamplingParams(max_tokens=3, ignore_eos=True))
+        return len([token async for token in model.complete(asked)])
+
+    try:
+        assert asyncio.run(answer()) >= 3
+        assert isinstance(model, EngineCompleter)
+        assert model.chat is not None
+    finally:
+        services.close()
 
 
 def test_the_server_s_process_has_no_torch_while_it_serves(index_folder: Path, checkpoint: Path) -> None:

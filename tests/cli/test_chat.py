@@ -213,5 +213,5 @@ def test_the_command(
 
 
 def test_a_model_without_a_template(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["chat", "--model", str(checkpoint)]) == 1
+    assert main(["chat", str(checkpoint)]) == 1
     assert "no chat template" in capsys.readouterr().err

@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cynosure.cli.python_docs import LINE, PythonDocs, ThreadedDocs, chance, index_path, open_python_docs
+from cynosure.cli.python_docs import (
+    LINE,
+    PythonDocs,
+    ThreadedDocs,
+    build_python_docs,
+    chance,
+    index_path,
+    open_python_docs,
+)
 from cynosure.core.errors import EmptyInput, EnvironmentFault, IndexFault, InputTooLong
 from cynosure.models.embedder import Embedder
 from cynosure.retrieval import Documentation
@@ -112,3 +120,32 @@ def test_scores_keep_the_order_and_meet_the_line() -> None:
     assert scores == sorted(scores)
     assert scores[3] == LINE
     assert (scores[0], scores[-1]) == (pytest.approx(0.0), pytest.approx(1.0))
+
+
+def test_a_folder_that_can_not_be_written_is_said_before_the_work(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never() -> Documentation:
+        raise AssertionError("all was read, and could never be written")
+
+    monkeypatch.setattr("cynosure.cli.python_docs.read_python_docs", never)
+    (tmp_path / "file").touch()
+    with pytest.raises(EnvironmentFault, match="can't be written"):
+        build_python_docs(tmp_path / "file" / "index.sqlite", embedder, lambda *_: None)
+
+
+def test_why_a_write_failed_is_told_and_not_that_taking_it_back_failed_too(
+    tmp_path: Path, embedder: Embedder, monkeypatch: pytest.MonkeyPatch, docs: PythonDocs
+) -> None:
+    some = Documentation("x", docs._search.store.contents.entries[:1], {})
+
+    def full(*_: object) -> None:
+        try:
+            raise OSError("disk is full")
+        except OSError:
+            raise OSError("cannot rollback")  # noqa: B904 - as it comes from below
+
+    monkeypatch.setattr("cynosure.cli.python_docs.read_python_docs", lambda: some)
+    monkeypatch.setattr("cynosure.cli.python_docs.build_index", full)
+    with pytest.raises(EnvironmentFault, match="disk is full"):
+        build_python_docs(tmp_path / "index.sqlite", embedder, lambda *_: None)

@@ -43,7 +43,7 @@ def test_flags_reach_the_models_and_the_pool() -> None:
         "--memory", "2GB", "--kv-cache-memory-bytes", "1GiB", "--block-size", "16", "--max-num-seqs", "3",
         "--kv-cache-dtype", "int8", "--max-num-batched-tokens", "77", "--no-enable-prefix-caching",
         "--attention-backend", "sdpa", "--threads", "2", "--log-format", "json", "--log-content",
-        "--tool-call-parser", "hermes",
+        "--tool-call-parser", "hermes", "--num-speculative-tokens", "9",
     )  # fmt: skip
     [model] = options.models
     assert model == ServedModel("x", "one", quantize="int8", backend="sdpa", max_model_len=99)
@@ -56,6 +56,7 @@ def test_flags_reach_the_models_and_the_pool() -> None:
     )
     assert not pool.engine.has_prefix_cache
     assert pool.engine.kv_cache_dtype == "int8"
+    assert pool.engine.num_speculative_tokens == 9
     setup = options.setup
     assert (setup.num_threads, setup.log_level, setup.logs_content) == (2, 20, True)
     assert options.tool_format is not None
@@ -103,7 +104,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "-1", "1X", "1e3", "nan", "1.5.2G"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="is no size"):
+    with pytest.raises(argparse.ArgumentTypeError, match="is no size"):
         num_bytes(text)
 
 

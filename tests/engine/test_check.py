@@ -36,3 +36,9 @@ def test_an_encoder_decoder_keeps_no_session() -> None:
     with pytest.raises(InputError, match="'talk' can't be kept"):
         check_seq2seq_request(request, vocab_size=10, max_model_len=4)
     check_request(request, vocab_size=10, max_model_len=4)
+
+
+def test_an_encoder_decoder_guesses_nothing() -> None:
+    request = Request("one", (0,), SamplingParams(max_tokens=2), speculation=True)
+    with pytest.raises(InputError, match="guesses no tokens"):
+        check_seq2seq_request(request, vocab_size=10, max_model_len=4)

@@ -353,3 +353,22 @@ def test_an_engine_without_a_tokenizer_refuses_constraints() -> None:
     with pytest.raises(InputError, match="no tokenizer"):
         engine.submit(request_of("r", constraints.regex("a")), Ear())
     engine.close()
+
+
+def test_guesses_follow_constraints_and_change_no_token(cache: GrammarCache) -> None:
+    """An array of the same names again and again: what a constraint forces is guessed right."""
+    item = {
+        "type": "object",
+        "properties": {"latitude": {"type": "integer", "minimum": 0, "maximum": 9}},
+        "required": ["latitude"],
+        "additionalProperties": False,
+    }
+    schema = {"type": "array", "items": item, "minItems": 6, "maxItems": 6}
+    requests = [request_of(f"r{seed}", constraints.json_schema(schema), seed) for seed in range(3)]
+    plain, core = run(cache, requests), new_core(replace(WIDE, num_speculative_tokens=8))
+    guessed = run(cache, requests, core)
+    for request in requests:
+        name = request.request_id
+        assert guessed.tokens(name) == plain.tokens(name)
+        assert fits(schema, answer(guessed, name)[0])
+    assert core.load.num_accepted > 30

@@ -20,7 +20,7 @@ NUM_SEATS = 32
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return faults.write_checkpoint(tmp_path_factory.mktemp("faults") / "toy")
+    return faults.write_toy(tmp_path_factory.mktemp("faults") / "toy")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""List tiny decoders of the brands beyond the first, for each way that a config changes the maths. Runs none."""
+"""List tiny decoders of the later brands, for each way that a config changes the maths. Runs none."""
 
 from __future__ import annotations
 

@@ -10,11 +10,15 @@ MAX_LEN = 96
 
 @dataclass(frozen=True)
 class Case:
-    """One architecture with settings that leave no part of its graph idle."""
+    """One architecture with settings that leave no part of its graph idle.
+
+    Texts hold ids from `lowest_id` on: below it is padding, whose position some oracles count otherwise.
+    """
 
     architecture: str
     settings: dict[str, object] = field(default_factory=dict)
     seed: int = 0
+    lowest_id: int = 1
 
     @property
     def has_types(self) -> bool:
@@ -53,6 +57,17 @@ _MODERN = {
     "eos_token_id": 2,
     "sep_token_id": 2,
 }
+_ROBERTA = {**_BERT, "type_vocab_size": 1, "num_hidden_layers": 2, "pad_token_id": 1}
+_MPNET = {key: value for key, value in _ROBERTA.items() if key != "type_vocab_size"}
+_DISTILBERT = {
+    "vocab_size": VOCAB,
+    "dim": 64,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 96,
+    "max_position_embeddings": MAX_LEN,
+    "num_labels": 3,
+}
 _BIASED = dict.fromkeys(("norm_bias", "attention_bias", "mlp_bias", "classifier_bias"), True)
 
 CASES: dict[str, Case] = {
@@ -74,4 +89,26 @@ CASES: dict[str, Case] = {
     ),
     "modernbert-token": Case("ModernBertForTokenClassification", _MODERN),
     "modernbert-span": Case("ModernBertForQuestionAnswering", {**_MODERN, "num_labels": 2}),
+    "roberta": Case("RobertaModel", _ROBERTA, lowest_id=2),
+    "roberta-masked-lm": Case("RobertaForMaskedLM", {**_ROBERTA, "hidden_act": "relu"}, lowest_id=2),
+    "roberta-sequence": Case("RobertaForSequenceClassification", _ROBERTA, lowest_id=2),
+    "roberta-token": Case("RobertaForTokenClassification", _ROBERTA, lowest_id=2),
+    "roberta-span": Case("RobertaForQuestionAnswering", {**_ROBERTA, "num_labels": 2}, lowest_id=2),
+    "xlm-roberta": Case("XLMRobertaModel", {**_ROBERTA, "pad_token_id": 0}),
+    "xlm-roberta-masked-lm": Case("XLMRobertaForMaskedLM", _ROBERTA, lowest_id=2),
+    "xlm-roberta-sequence": Case(
+        "XLMRobertaForSequenceClassification", {**_ROBERTA, "num_labels": 1}, lowest_id=2
+    ),
+    "xlm-roberta-token": Case("XLMRobertaForTokenClassification", _ROBERTA, lowest_id=2),
+    "xlm-roberta-span": Case("XLMRobertaForQuestionAnswering", {**_ROBERTA, "num_labels": 2}, lowest_id=2),
+    "distilbert": Case("DistilBertModel", _DISTILBERT),
+    "distilbert-masked-lm": Case("DistilBertForMaskedLM", {**_DISTILBERT, "activation": "relu"}),
+    "distilbert-sequence": Case("DistilBertForSequenceClassification", _DISTILBERT),
+    "distilbert-token": Case("DistilBertForTokenClassification", _DISTILBERT),
+    "distilbert-span": Case("DistilBertForQuestionAnswering", {**_DISTILBERT, "num_labels": 2}),
+    "mpnet": Case("MPNetModel", _MPNET, lowest_id=2),
+    "mpnet-masked-lm": Case("MPNetForMaskedLM", _MPNET, lowest_id=2),
+    "mpnet-sequence": Case("MPNetForSequenceClassification", _MPNET, lowest_id=2),
+    "mpnet-token": Case("MPNetForTokenClassification", _MPNET, lowest_id=2),
+    "mpnet-span": Case("MPNetForQuestionAnswering", {**_MPNET, "num_labels": 2}, lowest_id=2),
 }

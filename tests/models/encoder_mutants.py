@@ -9,7 +9,7 @@ import torch
 
 from cynosure.attention import AttentionSpec
 from cynosure.attention.masks import Causal, Full, Window
-from cynosure.attention.positions import Rope
+from cynosure.attention.positions import Rope, T5Bias
 from cynosure.models.encoder import Encoder, EncoderAttention
 from cynosure.models.encoder_spec import EncoderLayerSpec, EncoderSpec, Pooling
 
@@ -53,6 +53,18 @@ def _layers_shifted(spec: EncoderSpec) -> EncoderSpec:
     return replace(spec, layers=tuple(replace(layer, attention=kind) for layer, kind in layers))
 
 
+def _position_of_padding(spec: EncoderSpec) -> EncoderSpec:
+    """Count positions from the row of padding."""
+    table = spec.embeddings
+    moved = replace(table, position_offset=table.position_offset - 1, num_positions=table.num_positions + 1)
+    return replace(spec, embeddings=moved)
+
+
+def _distances_doubled(spec: AttentionSpec) -> AttentionSpec:
+    assert isinstance(spec.position, T5Bias)
+    return replace(spec, position=replace(spec.position, max_distance=2 * spec.position.max_distance))
+
+
 def _swap_heads(graph: Encoder) -> None:
     """Exchange the queries of the first and the last head."""
     for block in graph.modules():
@@ -90,6 +102,13 @@ def _forget_types(graph: Encoder) -> None:
     _assign(table.weight, table.weight[:1].expand(2, -1))
 
 
+def _mirror_distances(graph: Encoder) -> None:
+    """Read what stands before a token as what stands behind it."""
+    table = graph.position_table
+    assert table is not None
+    _assign(table.weight, table.weight.roll(table.num_embeddings // 2, 0))
+
+
 def _assign(parameter: torch.nn.Parameter, value: torch.Tensor) -> None:
     parameter.data = value.clone()
 
@@ -103,6 +122,8 @@ SPEC_CHANGES: dict[str, SpecChange] = {
     "causal": attention_change(lambda spec: replace(spec, mask=Causal())),
     "global layers shifted": _layers_shifted,
     "other pooling": _other_pooling,
+    "padding's position": _position_of_padding,
+    "distances doubled": attention_change(_distances_doubled),
     "other activation": lambda spec: replace(spec, mlp=replace(spec.mlp, activation="gelu_new")),
 }
 WEIGHT_CHANGES: dict[str, WeightChange] = {
@@ -111,9 +132,11 @@ WEIGHT_CHANGES: dict[str, WeightChange] = {
     "gate swapped": _swap_gate,
     "positions shifted": _shift_positions,
     "types forgotten": _forget_types,
+    "far side as near": _mirror_distances,
 }
 
 _BERT = ("causal", "heads swapped", "keys and values swapped", "positions shifted", "types forgotten")
+_ONE_TEXT = ("causal", "heads swapped", "keys and values swapped", "positions shifted")
 _MODERN = ("global rope base", "local rope base", "window + 1", "window - 1", "window dropped", "causal")
 _MODERN = (*_MODERN, "global layers shifted", "heads swapped", "keys and values swapped", "gate swapped")
 
@@ -132,6 +155,26 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "modernbert-sequence-mean": ("heads swapped", "other pooling"),
     "modernbert-token": ("window - 1",),
     "modernbert-span": ("window - 1",),
+    "roberta": (*_ONE_TEXT, "padding's position"),
+    "roberta-masked-lm": ("heads swapped",),
+    "roberta-sequence": ("heads swapped", "other pooling"),
+    "roberta-token": ("positions shifted",),
+    "roberta-span": ("positions shifted",),
+    "xlm-roberta": (*_ONE_TEXT, "padding's position"),
+    "xlm-roberta-masked-lm": ("heads swapped",),
+    "xlm-roberta-sequence": ("heads swapped", "other pooling"),
+    "xlm-roberta-token": ("heads swapped",),
+    "xlm-roberta-span": ("heads swapped",),
+    "distilbert": (*_ONE_TEXT, "other activation"),
+    "distilbert-masked-lm": ("heads swapped",),
+    "distilbert-sequence": ("heads swapped", "other pooling"),
+    "distilbert-token": ("heads swapped",),
+    "distilbert-span": ("heads swapped",),
+    "mpnet": (*_ONE_TEXT, "padding's position", "distances doubled", "far side as near"),
+    "mpnet-masked-lm": ("distances doubled",),
+    "mpnet-sequence": ("heads swapped", "other pooling"),
+    "mpnet-token": ("heads swapped",),
+    "mpnet-span": ("heads swapped",),
 }
 
 

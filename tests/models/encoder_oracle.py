@@ -29,7 +29,11 @@ TOLERANCE = 1e-4
 LENGTHS = (61, 5, 33, 1)
 
 #: Factors on random weights: those of queries and keys make attention peaked, so that a wrong score shows.
-GAINS = {"query": 2.0, "key": 2.0, "Wqkv": 2.0, "self.value": 1.0}
+GAINS = {
+    **dict.fromkeys(("query", "key", "Wqkv", "q_lin", "k_lin", "attn.q", "attn.k"), 2.0),
+    "relative_attention_bias": 5.0,
+    "self.value": 1.0,
+}
 
 Answer = Float[Tensor, "rows width"]
 Check = Callable[["Pair"], float]
@@ -47,7 +51,10 @@ class Pair:
     @cached_property
     def texts(self) -> list[list[int]]:
         dice = torch.Generator().manual_seed(7)
-        return [torch.randint(1, VOCAB, (length,), generator=dice).tolist() for length in LENGTHS]
+        return [
+            torch.randint(self.case.lowest_id, VOCAB, (length,), generator=dice).tolist()
+            for length in LENGTHS
+        ]
 
     @cached_property
     def types(self) -> list[list[int]]:

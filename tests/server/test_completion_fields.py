@@ -87,6 +87,13 @@ def test_a_session_is_named_as_openai_does(client: openai.OpenAI, url: str) -> N
     refused(url, ["prompt_cache_retention"], prompt_cache_key="talk", prompt_cache_retention="1h")
 
 
+def test_speculation_by_name_means_that_or_an_error(client: openai.OpenAI, url: str) -> None:
+    off = client.completions.create(**OK, extra_body={"speculation": False})
+    assert off.choices[0].text == client.completions.create(**OK).choices[0].text
+    refused(url, ["--num-speculative-tokens"], speculation=True)
+    refused(url, ["reproducible"], speculation=True, reproducible=True)
+
+
 def test_logprobs_are_the_model_s(
     client: openai.OpenAI, tokenizer: Tokenizer, oracle: transformers.LlamaForCausalLM
 ) -> None:

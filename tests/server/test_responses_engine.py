@@ -119,3 +119,12 @@ def test_what_can_not_be_asked_is_refused(
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=words):
         ask(client, **change)
+
+
+def test_a_session_is_named_here_too(client: openai.OpenAI) -> None:
+    named = ask(client, prompt_cache_key="talk", prompt_cache_retention="in_memory")
+    assert named.output_text == ask(client).output_text
+    with pytest.raises(openai.BadRequestError, match="--cache-dir"):
+        ask(client, prompt_cache_key="talk", extra_body={"prompt_cache_retention": "24h"})
+    with pytest.raises(openai.BadRequestError, match="needs a prompt_cache_key"):
+        ask(client, extra_body={"prompt_cache_retention": "24h"})

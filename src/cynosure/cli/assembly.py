@@ -21,11 +21,13 @@ from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.wire_messages import Setup
 from cynosure.models.chat_format import ChatFormat
 from cynosure.models.fingerprint import digests_of, model_id
+from cynosure.models.gguf import SUFFIX
 from cynosure.models.hub import resolve_checkpoint
 from cynosure.models.minilm_package import NAME, minilm_folder
 from cynosure.models.sentence_folder import read_sentence_folder
 from cynosure.models.template import ChatTemplate, read_templates
 from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.tokenizer_files import has_tokenizer
 from cynosure.models.tool_calls import ToolFormat
 from cynosure.server.remote_embedder import BlockingEmbedder, RemoteEmbedder
 from cynosure.server.remote_engine import RemoteEngine
@@ -74,7 +76,7 @@ class ServeOptions:
 
 
 def named_models(sources: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Read `NAME=FOLDER`, or `FOLDER`, which is called by its last part.
+    """Read `NAME=FOLDER`, or `FOLDER`, which is called by its last part; `.gguf` is no part of a file's name.
 
     Raises:
         InputError: two models have one name.
@@ -84,7 +86,7 @@ def named_models(sources: Sequence[str]) -> tuple[tuple[str, str], ...]:
         name, equals, folder = source.partition("=")
         if not equals or "/" in name:
             folder = source
-            name = Path(source).expanduser().resolve().name
+            name = Path(source).expanduser().resolve().name.removesuffix(SUFFIX)
         if name in named or not name:
             raise InputError(f"two models are called {name!r}. Name one of them: OTHER={folder}.")
         named[name] = folder
@@ -150,7 +152,7 @@ def _tokenizer_of(model: ServedModel) -> Tokenizer:
     folder = minilm_folder() if model.source == MINILM else resolve_checkpoint(model.source)
     if (folder / "modules.json").is_file():
         folder = read_sentence_folder(folder).encoder_folder
-    if not (folder / "tokenizer.json").is_file():
+    if not has_tokenizer(folder):
         raise CheckpointNotFound(
             f"{folder} has no tokenizer.json; a server needs it. Copy it from where the weights came from."
         )

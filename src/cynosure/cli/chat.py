@@ -29,7 +29,11 @@ from cynosure.server.services import CompletionModel
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the model and how to sample."""
-    parser.add_argument("--model", required=True, metavar="FOLDER", help="a checkpoint's folder, or a hub id")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "source", nargs="?", metavar="FOLDER", help="a checkpoint's folder, a GGUF file, or a hub id"
+    )
+    which.add_argument("--model", metavar="FOLDER", help="the same")
     parser.add_argument("--system", default="", metavar="TEXT", help="how to answer")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="at most so many an answer")
     parser.add_argument(
@@ -59,7 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     console = Console(highlight=False)
     with console.status("Loading ..."):
-        model = load_completer(arguments.model, arguments.model, arguments.dtype, arguments.backend)
+        source = arguments.source or arguments.model
+        model = load_completer(source, source, arguments.dtype, arguments.backend)
     try:
         chat_of(model)
         chat = Chat(model, sampling, arguments.max_tokens, console, arguments.system)

@@ -18,7 +18,9 @@ from cynosure.server.stop_text import StopText
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the model, the prompt and how to sample."""
     parser.add_argument("prompt", help="the text to continue; - reads it from standard input")
-    parser.add_argument("--model", required=True, metavar="FOLDER", help="a checkpoint's folder, or a hub id")
+    parser.add_argument(
+        "--model", required=True, metavar="FOLDER", help="a checkpoint's folder, a GGUF file, or a hub id"
+    )
     parser.add_argument("--max-tokens", type=int, default=128, metavar="N", help="at most so many (128)")
     parser.add_argument(
         "--temperature", type=float, default=0.0, metavar="T", help="0, the default, takes the likeliest"

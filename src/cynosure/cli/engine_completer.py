@@ -183,6 +183,7 @@ def _request(request_id: str, asked: Generation, tenant: str) -> Request:
         segments=asked.segments,
         is_reproducible=asked.is_reproducible,
         session=asked.session,
+        speculation=asked.speculation,
     )
 
 

@@ -28,7 +28,7 @@ def load_completer(
     backend: str = "auto",
     tool_format: ToolFormat | None = None,
 ) -> EngineCompleter:
-    """Load a decoder and its tokenizer from a folder, or by a hub id, and start its engine."""
+    """Load a decoder and its tokenizer from a folder, a GGUF file, or by a hub id, and start its engine."""
     return local_completer(name, load(source, dtype=dtype, backend=backend), tool_format=tool_format)
 
 

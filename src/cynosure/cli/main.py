@@ -99,7 +99,9 @@ def _run(given: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     module = None
     for name, command in COMMANDS.items():
-        one = commands.add_parser(name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}.")
+        one = commands.add_parser(
+            name, help=command.summary, description=f"{command.summary[0].upper()}{command.summary[1:]}."
+        )
         if name == chosen:
             module = cast(CommandModule, importlib.import_module(command.module))
             module.add_arguments(one)

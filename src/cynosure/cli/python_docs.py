@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -154,7 +155,16 @@ def open_python_docs(path: Path, embedder: DocsEmbedder, report: Report) -> Pyth
 
 
 def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
-    """Read the documentation, embed it and write the index, in place of one that is there."""
+    """Read the documentation, embed it and write the index, in place of one that is there.
+
+    Raises:
+        EnvironmentFault: it can't be written; where that can be known, before the work and not behind it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as fault:
+        raise _unwritable(path, fault) from fault
     report("Reading the documentation of this Python", 0, 0)
     documentation = read_python_docs()
     for module, why in documentation.failed.items():
@@ -164,12 +174,19 @@ def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
     try:
         build_index(path, documentation, embedder, lambda done, total: report(stage, done, total))
     except (OSError, apsw.Error) as fault:
-        raise EnvironmentFault(
-            f"the index can't be written to {path} ({fault}). Free some space, or name another folder: "
-            "--index-dir, or CYNOSURE_HOME."
-        ) from fault
+        raise _unwritable(path, fault) from fault
 
 
 def index_path(folder: Path) -> Path:
     """Where the index of this Python lies; another version has another file."""
     return folder / f"{NAME}-{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}.sqlite"
+
+
+def _unwritable(path: Path, fault: BaseException) -> EnvironmentFault:
+    # What was tried next, such as a rollback, may have failed as well: the first failure tells why.
+    while fault.__context__ is not None:
+        fault = fault.__context__
+    return EnvironmentFault(
+        f"the index can't be written to {path} ({fault}). Free some space, or name another folder: "
+        "--index-dir, or CYNOSURE_HOME."
+    )

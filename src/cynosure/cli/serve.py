@@ -27,12 +27,13 @@ from cynosure.server.settings import ServerSettings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare where to listen and what to serve."""
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one (8000)")
-    parser.add_argument(
+    group = parser.add_argument_group("where")
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
+    group.add_argument("--port", type=int, default=8000, help="port to listen on; 0 takes a free one (8000)")
+    group.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a name we go by; repeatable"
     )
-    parser.add_argument(
+    group.add_argument(
         "--shutdown-timeout",
         type=float,
         default=8.0,
@@ -40,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long answers under way may take to end at SIGTERM (8)",
     )
     add_model_arguments(parser)
-    parser.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
-    parser.add_argument("--without-docs", action="store_true", help="serve only the models that are named")
+    docs = parser.add_argument_group("the documentation of this Python")
+    docs.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
+    docs.add_argument("--without-docs", action="store_true", help="serve only the models that are named")
     add_access_arguments(parser)
     add_oversight_arguments(parser)
     add_log_arguments(parser)
@@ -74,11 +76,19 @@ def run(arguments: argparse.Namespace) -> int:
     console.print(f"Cynosure listens at [bold]{settings.url}[/]")
     if not settings.is_loopback and admission.ring.is_open:
         console.print("Others can reach it, and nobody is asked for a key: use a network that you trust.")
+    tell = partial(console.print, soft_wrap=True)
     with ExitStack() as ending:
         ending.enter_context(closing(listener))
-        oversight = ending.enter_context(closing(oversight_of(arguments, os.environ, console.print)))
+        oversight = ending.enter_context(closing(oversight_of(arguments, os.environ, tell)))
         bar = ending.enter_context(LoadingBar(console))
         runtime = Runtime(partial(assemble, options), watch=bar.show)
         when_ready = partial(bar.finish, settings.url)
-        listen(listener, runtime, settings, when_ready, admission, oversight)
+        listen(
+            listener, runtime, settings, when_ready, partial(tell, _stopping(settings)), admission, oversight
+        )
     return 0
+
+
+def _stopping(settings: ServerSettings) -> str:
+    wait = f"{settings.stop_timeout_s:g} s"
+    return f"Stopping: answers under way get {wait} to end. Ctrl-C again ends them now."

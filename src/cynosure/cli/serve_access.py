@@ -19,15 +19,14 @@ SECRET_FILE = "tenant-secret"
 
 def add_access_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare where keys are."""
-    parser.add_argument(
+    group = parser.add_argument_group("who may call")
+    group.add_argument(
         "--api-keys",
         type=Path,
         metavar="FILE",
         help=f"who may call: one name:key a line (or {KEYS_VARIABLE}); read again as it changes",
     )
-    parser.add_argument(
-        "--allow-open", action="store_true", help="let others on the network in without a key"
-    )
+    group.add_argument("--allow-open", action="store_true", help="let others on the network in without a key")
 
 
 def admission_of(arguments: argparse.Namespace, environ: MutableMapping[str, str]) -> Admission:

@@ -18,13 +18,14 @@ LEVELS: Mapping[str, int] = {
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare format and level."""
-    parser.add_argument("--log-format", choices=["text", "json"], default="text", help="of log lines (text)")
-    parser.add_argument(
+    group = parser.add_argument_group("logs")
+    group.add_argument("--log-format", choices=["text", "json"], default="text", help="of log lines (text)")
+    group.add_argument(
         "--log-level",
         choices=list(LEVELS),
         help="lowest level that is logged; requests are info (warning for text, info for json)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--log-content",
         action="store_true",
         help="also log the words of unexpected failures, which may quote requests",

@@ -33,12 +33,12 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare models, what they are called, and what they may use."""
-    add = parser.add_argument
+    add = parser.add_argument_group("models, and what they may use").add_argument
     add(
         "models",
         nargs="*",
         metavar="[NAME=]FOLDER",
-        help="checkpoints to serve: decoders, encoder-decoders, embedders, rankers, classifiers; or hub ids",
+        help="checkpoints to serve: decoders, encoder-decoders, embedders, rankers, classifiers; GGUF files; hub ids",
     )
     add("--model", action="append", default=[], metavar="[NAME=]FOLDER", help="the same; repeatable")
     add("--served-model-name", metavar="NAME", help="what requests call the one model")
@@ -66,6 +66,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="share pages of a common beginning among a tenant's requests (on)",
     )
+    add("--num-speculative-tokens", type=int, metavar="N", help="guess up to N tokens ahead (0: none)")
     add("--cache-dir", type=Path, metavar="FOLDER", help="keep sessions on disk that ask for it, here")
     add("--cache-bytes", type=num_bytes, metavar="SIZE", help="of that folder (10GB)")
     add(
@@ -117,11 +118,11 @@ def num_bytes(text: str) -> int:
     """Read a size: bytes, or a number with K, M, G, T (thousands) or Ki, Mi, Gi, Ti; a B may follow.
 
     Raises:
-        ValueError: it is none; argparse says so.
+        ArgumentTypeError: it is none.
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is no size")
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write 12GB, 8GiB or a number of bytes")
     unit = (found[2] or "").capitalize()
     return int(float(found[1]) * (_UNITS | _BINARY)[unit])
 
@@ -173,6 +174,7 @@ def _pool(arguments: argparse.Namespace, home: Path) -> PoolSettings:
         "block_size": arguments.block_size,
         "max_num_seqs": arguments.max_num_seqs,
         "max_num_batched_tokens": arguments.max_num_batched_tokens,
+        "num_speculative_tokens": arguments.num_speculative_tokens,
     }
     engine = EngineSettings(
         has_prefix_cache=arguments.enable_prefix_caching,

@@ -21,24 +21,25 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 def add_oversight_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the guard's policy, where the audit log is, and where spans go."""
-    guard = parser.add_mutually_exclusive_group()
+    group = parser.add_argument_group("guard, audit and traces")
+    guard = group.add_mutually_exclusive_group()
     guard.add_argument(
         "--guard", type=Path, metavar="FILE", help="what the guard does with what it finds (TOML)"
     )
     guard.add_argument("--no-guard", action="store_true", help="look for nothing in what is served")
-    audit = parser.add_mutually_exclusive_group()
+    audit = group.add_mutually_exclusive_group()
     audit.add_argument(
         "--audit", type=Path, metavar="FOLDER", help="where the audit log is kept (the user's state)"
     )
     audit.add_argument("--no-audit", action="store_true", help="keep no audit log")
-    parser.add_argument(
+    group.add_argument(
         "--audit-sync-every",
         type=float,
         default=0.0,
         metavar="S",
         help="seconds of records that a power cut may take (0: none; each waits for the disk)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--otlp-traces-endpoint", metavar="URL", help=f"collector of spans, over HTTP (or {ENDPOINTS[1]})"
     )
 

@@ -28,8 +28,8 @@ def check_seq2seq_request(request: Request, vocab_size: int, max_model_len: int 
     """Raise what an encoder-decoder can't take: prompt and answer are sequences of their own.
 
     Raises:
-        InputError: a token id is not in the vocabulary; or speculation, a session, or the prompt's log-probabilities, are
-            asked for.
+        InputError: a token id is not in the vocabulary; or speculation, a session, or the prompt's
+            log-probabilities are asked for.
         InputTooLong: prompt or answer would pass the longest sequence that the model takes.
     """
     _check_ids(request, vocab_size)

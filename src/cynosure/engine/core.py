@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from cynosure.core.errors import CynosureError, InputError
 from cynosure.engine.check import check_request, check_session, check_speculation
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.grammar import Matcher
+from cynosure.engine.largest import stacked
 from cynosure.engine.logprobs import score_prompt
 from cynosure.engine.pace import Pace
 from cynosure.engine.report import OFF, PROMPT_LOGPROBS, REPRODUCIBLE
@@ -45,6 +45,9 @@ from cynosure.engine.task import Task, as_fault
 from cynosure.models.decoder import Decoder
 from cynosure.models.native_graph import use_kernels
 from cynosure.observe.load import EngineLoad
+
+#: A step of more tokens is bound by arithmetic, where a guess is not nearly free.
+MAX_DRAFTED_STEP = 64
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class EngineCore:
         self._running: dict[str, Sequence] = {}
         self._served = TokenCounter()
         self._pace = Pace()
+        self._num_drafted = self._num_accepted = 0
 
     @property
     def snapshot(self) -> Snapshot:
@@ -114,6 +118,8 @@ class EngineCore:
             kv_cache_usage=1 - (now.num_free_blocks + now.num_cached_blocks) / now.num_blocks,
             num_prefix_queries=(prefixes.num_hits + prefixes.num_misses) * block_size,
             num_prefix_hits=prefixes.num_hits * block_size,
+            num_drafted=self._num_drafted,
+            num_accepted=self._num_accepted,
         )
 
     @property
@@ -192,7 +198,8 @@ class EngineCore:
 
     def _schedule(self, now: float) -> Schedule:
         settings, pool = self.settings, self.tree.pool
-        self.sessions.give_way(self._num_wanted)
+        if self.sessions.num_sessions:
+            self.sessions.give_way(self._num_wanted)
         limits = Limits(
             max_num_batched_tokens=settings.max_num_batched_tokens,
             max_num_seqs=settings.max_num_seqs,
@@ -301,6 +308,7 @@ class EngineCore:
             draft = task.sequence.draft(room) if task.is_decode and room > 0 else ()
             # Nobody else may lack a page for a guess: all of this step have theirs.
             if draft and task.sequence.pages.reserve(1 + len(draft)):
+                self._num_drafted += len(draft)
                 room -= len(draft)
                 drafted.append(replace(task, draft=draft))
             else:
@@ -310,27 +318,27 @@ class EngineCore:
     def _decide(self, ready: Items[tuple[Task, Float[Tensor, "rows vocab"]]]) -> None:
         """Choose each next token; where it is the one that was guessed, choose again from the row behind it.
 
-        So each token is chosen as if it had been computed alone: by its own row, dice, penalties and constraint.
+        So each token is chosen as if it had been computed alone: by its own row, dice, penalties, constraint.
         """
         depth, going = 0, list(ready)
         while going:
-            self._choose([task.sequence for task, _ in going], torch.stack([rows[depth] for _, rows in going]))
-            for task, _ in going:
-                self._learn(task, depth)
-            going = [(task, rows) for task, rows in going if self._goes_on(task, depth)]
-            for task, _ in going:
+            self._choose([task.sequence for task, _ in going], stacked([rows[depth] for _, rows in going]))
+            right = [(task, rows) for task, rows in going if self._was_right(task, depth)]
+            for task, _ in right:
                 task.sequence.pages.fill(task.sequence.token_ids)
                 self._served.serve(task.sequence.request.tenant, 1)
-            depth += 1
+            depth, going = depth + 1, right
 
-    def _goes_on(self, task: Task, depth: int) -> bool:
-        return task.sequence.request.request_id in self._running and task.accepts(depth)
-
-    def _learn(self, task: Task, depth: int) -> None:
-        """Note how far a guess was right, once that is known."""
-        num_drafted, is_right = len(task.draft), task.accepts(depth)
-        if depth == num_drafted or (num_drafted and not is_right):
-            return
+    def _was_right(self, task: Task, depth: int) -> bool:
+        """Whether the token that was just chosen is the guessed one, and the answer goes on."""
+        sequence = task.sequence
+        if sequence.request.request_id not in self._running:
+            return False
+        is_right = depth < len(task.draft) and sequence.token_ids[-1] == task.draft[depth]
+        self._num_accepted += is_right
+        if task.draft and not is_right:
+            sequence.learn(len(task.draft), depth)
+        return is_right
 
     def _run_in_pieces(self, task: Task) -> None:
         """Run a reproducible request alone, cut by its own length: pages, then single tokens."""

@@ -64,8 +64,8 @@ class Request:
             self._check_segments(self.segments)
         if self.speculation and self.is_reproducible:
             raise InputError(
-                f"request {self.request_id!r} is reproducible, so that each token is computed alone, and asks "
-                "for speculation. Leave one of the two out."
+                f"request {self.request_id!r} is reproducible, so that each token is computed alone, and "
+                "asks for speculation. Leave one of the two out."
             )
         if self.session is not None and self.is_reproducible:
             raise InputError(
@@ -156,14 +156,16 @@ class Usage:
 
 @dataclass(frozen=True)
 class TokenEvent:
-    """One more token; `top_logprobs` are the likeliest first, and empty where none were asked for.
+    """One more token; `logprob` is None, and `top_logprobs` are empty, where none were asked for.
+
+    The likeliest come first.
 
     `cached_tokens` of the prompt were found and not computed, which whoever stops listening early knows too.
     """
 
     request_id: str
     token_id: int
-    logprob: float
+    logprob: float | None
     top_logprobs: tuple[TokenLogprob, ...] = ()
     cached_tokens: int = 0
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cynosure.core.errors import CynosureError, EngineFault, InputError
 from cynosure.engine.filters import above_min_p, among_top_k, within_top_p, within_typical_p
+from cynosure.engine.largest import largest
 from cynosure.engine.logprobs import likeliest
 from cynosure.engine.penalties import BANNED, add_bias, ban, penalise
 from cynosure.engine.request import TokenLogprob
@@ -61,10 +62,13 @@ class Row:
 
 @dataclass(frozen=True)
 class SampledToken:
-    """A chosen token; log-probabilities are the model's own, in nats, before anything was changed."""
+    """A chosen token; log-probabilities are the model's own, in nats, before anything was changed.
+
+    They cost a pass over the vocabulary, and are `None` where the request asked for none.
+    """
 
     token_id: int
-    logprob: float
+    logprob: float | None
     top_logprobs: tuple[TokenLogprob, ...] = ()
 
 
@@ -79,20 +83,17 @@ def sample(logits: Float[Tensor, "num_seqs vocab"], rows: Sequence[Row]) -> list
     """Return what comes of each row, in order; `logits` are left as they are."""
     assert len(rows) == len(logits), "one row of logits a sequence"
     logits = logits.float()
-    logprobs = logits.log_softmax(-1)
-    plain_ids = logits.argmax(-1).tolist() if any(row.is_plain for row in rows) else []
     # A maximum passes NaN on, so that one number a row tells whether it is usable.
-    highest = logits.amax(-1).tolist()
+    likeliest_ids, highest = largest(logits)
     found: list[SampledToken | SampleError] = []
     for place, row in enumerate(rows):
         try:
             _check(highest[place], row, logits.shape[1])
-            token_id = plain_ids[place] if row.is_plain else _choose(logits[place], row)
+            token_id = likeliest_ids[place] if row.is_plain else _choose(logits[place], row)
         except CynosureError as error:
             found.append(SampleError(error))
         else:
-            top = likeliest(logprobs[place], row.params.logprobs or 0)
-            found.append(SampledToken(token_id, float(logprobs[place, token_id]), top))
+            found.append(_told(token_id, logits[place], row.params.logprobs))
     return found
 
 
@@ -104,6 +105,13 @@ def new_dice(seed: int | None) -> torch.Generator:
     else:
         dice.manual_seed(seed)
     return dice
+
+
+def _told(token_id: int, logits: Float[Tensor, " vocab"], num_top: int | None) -> SampledToken:
+    if num_top is None:
+        return SampledToken(token_id, None)
+    logprobs = logits.log_softmax(-1)
+    return SampledToken(token_id, float(logprobs[token_id]), likeliest(logprobs, num_top))
 
 
 def _check(highest: float, row: Row, vocab_size: int) -> None:

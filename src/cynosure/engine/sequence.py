@@ -83,7 +83,7 @@ class Sequence:
         if self._drafter is None:
             return ()
         # The step chooses one token more than it drafts.
-        room = self.request.params.max_tokens - len(self.generated) - 1
+        room = self.request.max_num_tokens - len(self.token_ids) - 1
         return self._drafter.draft(self.token_ids, min(max_tokens, room))
 
     def learn(self, num_drafted: int, num_accepted: int) -> None:

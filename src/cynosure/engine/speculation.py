@@ -18,8 +18,8 @@ MAX_REST = 32
 class Drafter:
     """Guesses for one sequence, less often and less far while they are wrong.
 
-    A guess that was right to its end doubles the next one's width, up to `max_tokens`. One that was wrong from
-    the first token on halves it, and has the drafter rest for 1 step, then 2, 4, up to `MAX_REST`.
+    A guess that was right to its end doubles the next one's width, up to `max_tokens`; one that was mostly
+    wrong halves it. One of which no token was right has it rest for 1 step, then 2, 4, to `MAX_REST`.
     """
 
     def __init__(self, max_tokens: int) -> None:

@@ -37,12 +37,9 @@ class Task:
             token_ids=(*sequence.token_ids[done : done + self.num_tokens], *self.draft),
             past_len=done,
             blocks=sequence.pages.blocks,
-            num_logits=self.num_tokens if wants_all else int(self.is_last) + len(self.draft),
+            num_logits=(self.num_tokens if wants_all else int(self.is_last)) + len(self.draft),
+            is_reproducible=sequence.request.is_reproducible,
         )
-
-    def accepts(self, depth: int) -> bool:
-        """Whether the token that was chosen last is the draft's at `depth`, so that what follows is there too."""
-        return depth < len(self.draft) and self.sequence.token_ids[-1] == self.draft[depth]
 
 
 def as_fault(error: Exception) -> CynosureError:

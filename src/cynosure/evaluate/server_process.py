@@ -65,7 +65,7 @@ class ServerProcess:
         """Wait until `GET path` is answered by 200; return the seconds that took.
 
         Raises:
-            EnvironmentFault: it ended, or took longer.
+            EnvironmentFault: it ended, or took longer, and was ended.
         """
         begun = time.perf_counter()
         request = urllib.request.Request(f"{self.url}{path}", headers=dict(headers or {}))
@@ -80,6 +80,7 @@ class ServerProcess:
             taken = time.perf_counter() - begun
             if status is not None or taken > seconds:
                 what = "is not ready" if status is None else f"ended with exit status {status}"
+                self.stop()
                 tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-12:])
                 raise EnvironmentFault(f"the server {what} after {taken:.0f} s. It said:\n{tail}")
             time.sleep(0.05)

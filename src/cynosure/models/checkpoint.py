@@ -1,4 +1,4 @@
-"""Turn a checkpoint's safetensors into the parameters of a module. Knows nothing of any family.
+"""Turn a checkpoint's tensors into the parameters of a module. Knows nothing of any family.
 
 `open_weights` maps the files and reads no tensor; `fill` gives a module that was built on the meta device its
 parameters, each checked once: present, expected, of the right shape, finite.
@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from cynosure.core.errors import CheckpointCorrupt, UnknownOption, UnsupportedConfig
+from cynosure.models.gguf.header import is_gguf, read_gguf
+from cynosure.models.gguf.tensors import GgufEntry, gguf_entries
 from cynosure.models.json_file import JsonValue
 from cynosure.models.safetensor_files import TensorEntry, find_tensors
 
@@ -71,11 +73,12 @@ class Weights(Mapping[str, Tensor]):
     whose memory goes with it.
     """
 
-    def __init__(self, entries: Mapping[str, TensorEntry], *, is_mapped: bool = True) -> None:
+    def __init__(self, entries: Mapping[str, TensorEntry | GgufEntry], *, is_mapped: bool = True) -> None:
         """Serve `entries`; a file is mapped when its first tensor is asked for."""
-        self._entries = dict(entries)
+        self._entries: dict[str, TensorEntry | GgufEntry] = dict(entries)
         self._is_mapped = is_mapped
         self._files: dict[Path, safetensors.safe_open] = {}
+        self._maps: dict[Path, Tensor] = {}
 
     def names(self) -> tuple[str, ...]:
         """All names, in the order of the files."""
@@ -111,7 +114,7 @@ class Weights(Mapping[str, Tensor]):
             # Reading a map behind the end of its file would end the process.
             if entry.file.stat().st_size < entry.end:
                 raise OSError("it has become shorter")
-            tensor = self._mapped(name, entry) if self._is_mapped else _copied(entry, stored)
+            tensor = self._read(name, entry, stored)
         except (OSError, safetensors.SafetensorError) as error:
             raise CheckpointCorrupt(
                 f"{entry.file} gave no tensor {name}: {error}. Fetch it again."
@@ -159,13 +162,28 @@ class Weights(Mapping[str, Tensor]):
         """How many tensors there are."""
         return len(self._entries)
 
-    def _mapped(self, name: str, entry: TensorEntry) -> Tensor:
+    def _read(self, name: str, entry: TensorEntry | GgufEntry, stored: torch.dtype) -> Tensor:
+        if isinstance(entry, GgufEntry):
+            # What is decoded is a copy anyhow; a map of the codes would stay in memory beside it.
+            is_view = self._is_mapped and entry.is_plain
+            return entry.tensor(self._map_of(entry) if is_view else _bytes_of(entry))
+        if not self._is_mapped:
+            return _bytes_of(entry).view(stored).reshape(entry.shape)
         file = self._files.get(entry.file)
         if file is None:
             file = self._files[entry.file] = safetensors.safe_open(entry.file, framework="pt")
         return file.get_tensor(name)
 
-    def _entry(self, name: str) -> TensorEntry:
+    def _map_of(self, entry: GgufEntry) -> Tensor:
+        """The bytes of a tensor in a map of its file; writing to them would not reach the file."""
+        content = self._maps.get(entry.file)
+        if content is None:
+            size = entry.file.stat().st_size
+            content = torch.from_file(str(entry.file), shared=False, size=size, dtype=torch.uint8)
+            self._maps[entry.file] = content
+        return content[entry.begin : entry.end]
+
+    def _entry(self, name: str) -> TensorEntry | GgufEntry:
         if name not in self._entries:
             close = difflib.get_close_matches(name, self._entries, n=1)
             hint = f" The closest is {close[0]}." if close else ""
@@ -175,18 +193,18 @@ class Weights(Mapping[str, Tensor]):
         return self._entries[name]
 
 
-def _copied(entry: TensorEntry, dtype: torch.dtype) -> Tensor:
+def _bytes_of(entry: TensorEntry | GgufEntry) -> Tensor:
     data = np.fromfile(entry.file, np.uint8, entry.end - entry.begin, offset=entry.begin)
     if data.nbytes != entry.end - entry.begin:
         raise OSError("it has become shorter")
-    return torch.from_numpy(data).view(dtype).reshape(entry.shape)
+    return torch.from_numpy(data)
 
 
 def open_weights(folder: Path, *, is_mapped: bool = True) -> Weights:
     """The weights in `folder`: headers checked, nothing read yet.
 
     Args:
-        folder: A checkpoint's.
+        folder: A checkpoint's; or a GGUF file, whose tensors get the names of a folder's.
         is_mapped: Whether tensors are views of the files, which stay in memory once they were looked at, or
             copies.
 
@@ -195,7 +213,8 @@ def open_weights(folder: Path, *, is_mapped: bool = True) -> Weights:
         CheckpointCorrupt: A truncated file, or a header or index that lies.
         CheckpointUnsafe: Pickled weights only.
     """
-    return Weights(find_tensors(folder), is_mapped=is_mapped)
+    entries = gguf_entries(read_gguf(folder)) if is_gguf(folder) else find_tensors(folder)
+    return Weights(entries, is_mapped=is_mapped)
 
 
 def choose_dtype(name: str, config: Mapping[str, JsonValue], weights: Weights) -> torch.dtype:

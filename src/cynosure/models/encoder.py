@@ -1,6 +1,6 @@
 """Run a stack of bidirectional layers over packed tokens. Knows nothing of brands, files or text.
 
-BERT (arXiv 1810.04805) and ModernBERT (arXiv 2412.13663) are two specs of this graph.
+BERT (arXiv 1810.04805), ModernBERT (2412.13663) and MPNet (2004.09297) are three specs of this graph.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cynosure.attention import AttentionState, DenseSource, Watch
-from cynosure.attention.positions import Rotary
+from cynosure.attention import AttentionState, AttentionWeights, DenseSource, Watch
+from cynosure.attention.positions import Rotary, T5Bias
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.models.batch import Batch
 from cynosure.models.embedding import embedding
@@ -68,13 +68,16 @@ class EncoderAttention(nn.Module):
         self.qkv = nn.Linear(spec.hidden_size, 3 * width, spec.has_attention_bias)
         self.out = nn.Linear(width, spec.hidden_size, spec.has_attention_bias)
 
-    def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
+    def forward(
+        self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass, weights: AttentionWeights
+    ) -> Float[Tensor, "n hidden"]:
         """Return what each token took from those it may attend to."""
         heads, position = self.spec.heads, self.spec.position
         q, k, v = self.qkv(x).view(x.shape[0], 3, heads.num_heads, heads.head_dim).unbind(1)
         if isinstance(position, Rotary):
             q, k = forward_pass.rotate(position, q), forward_pass.rotate(position, k)
-        return self.out(forward_pass.attend(self.layer, self.spec, q, DenseSource(k, v)).flatten(1))
+        out = forward_pass.attend(self.layer, self.spec, q, DenseSource(k, v), weights)
+        return self.out(out.flatten(1))
 
 
 class EncoderLayer(nn.Module):
@@ -90,12 +93,14 @@ class EncoderLayer(nn.Module):
         self.mlp = Mlp(spec.mlp, spec.hidden_size)
         self.mlp_norm = Norm(spec.norm, spec.hidden_size)
 
-    def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
+    def forward(
+        self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass, weights: AttentionWeights
+    ) -> Float[Tensor, "n hidden"]:
         """Return the tokens after this layer."""
         if self.is_pre_norm:
-            x = x + self.attention(self.attention_norm(x), forward_pass)
+            x = x + self.attention(self.attention_norm(x), forward_pass, weights)
             return x + self.mlp(self.mlp_norm(x))
-        x = self.attention_norm(x + self.attention(x, forward_pass))
+        x = self.attention_norm(x + self.attention(x, forward_pass, weights))
         return self.mlp_norm(x + self.mlp(x))
 
 
@@ -103,11 +108,15 @@ class Encoder(nn.Module):
     """The whole graph; build it on the meta device and let `fill` assign its weights."""
 
     def __init__(self, spec: EncoderSpec) -> None:
-        """Hold embeddings, layers, a last norm where layers are pre-norm, and the head where there is one."""
+        """Hold embeddings, layers, a last norm where layers are pre-norm, and the head where there is one.
+
+        Layers whose positions are a table of biases share one.
+        """
         super().__init__()
         self.spec = spec
         self.embeddings = TokenEmbeddings(spec.embeddings, spec.hidden_size)
         self.layers = nn.ModuleList(EncoderLayer(spec, layer) for layer in range(len(spec.layers)))
+        self.position_table = _position_table(spec)
         self.final_norm = Norm(spec.norm, spec.hidden_size) if spec.is_pre_norm else nn.Identity()
         self.head = None if spec.head is None else Head(spec.head, spec.hidden_size)
         if self.head is not None and self.head.spec.is_tied:
@@ -130,8 +139,10 @@ class Encoder(nn.Module):
         self._check(batch)
         forward_pass = ForwardPass(batch, watch=watch, watched=watched_layers, backend=backend)
         x = self.embeddings(batch)
+        table = self.position_table
+        weights = AttentionWeights(position_table=None if table is None else table.weight)
         for layer in self.layers:
-            x = layer(x, forward_pass)
+            x = layer(x, forward_pass, weights)
         return EncoderOutput(self.final_norm(x), forward_pass.states)
 
     def logits(self, hidden: Float[Tensor, "n hidden"], batch: Batch) -> Float[Tensor, "rows outputs"]:
@@ -153,6 +164,14 @@ class Encoder(nn.Module):
         _check_ids("token", batch.token_ids, self.spec.embeddings.vocab_size)
         if batch.type_ids is not None:
             _check_ids("type", batch.type_ids, max(1, self.spec.embeddings.num_types))
+
+
+def _position_table(spec: EncoderSpec) -> nn.Embedding | None:
+    """Return the table of biases by distance, where a layer reads one."""
+    attention = spec.layers[0].attention
+    if not isinstance(attention.position, T5Bias):
+        return None
+    return embedding(attention.position.num_buckets, attention.heads.num_heads)
 
 
 def _check_ids(name: str, ids: Int[Tensor, " n"], limit: int) -> None:

@@ -12,8 +12,12 @@ _NOT_SHAPING = frozenset(("data_config.json", "README.json", "train_script.json"
 
 
 def digests_of(folder: Path) -> dict[Path, str]:
-    """Return the SHA-256 of each config, tokenizer and weight file of a checkpoint, in order of names."""
+    """Return the SHA-256 of each config, tokenizer and weight file of a checkpoint, in order of names.
+
+    A checkpoint that is one file has the one of that file.
+    """
     paths = {path for pattern in _SHAPING for path in folder.glob(pattern) if path.name not in _NOT_SHAPING}
+    paths |= {folder} if folder.is_file() else set()
     digests = {}
     for path in sorted(paths):
         with path.open("rb") as file:

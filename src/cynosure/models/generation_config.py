@@ -1,4 +1,4 @@
-"""Read a checkpoint's `generation_config.json`. Knows nothing of how tokens are sampled."""
+"""Read what a checkpoint advises for sampling. Knows nothing of how tokens are sampled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 
 from cynosure.core.errors import UnsupportedConfig
 from cynosure.models.config_reader import ConfigReader
-from cynosure.models.json_file import read_json_object
+from cynosure.models.gguf.advice import sampling_of
+from cynosure.models.gguf.config import gguf_config
+from cynosure.models.gguf.header import is_gguf, read_gguf
+from cynosure.models.json_file import JsonValue, read_json_object
 
 _TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 
@@ -36,18 +39,17 @@ class GenerationDefaults:
 def read_generation_defaults(folder: Path) -> GenerationDefaults:
     """The defaults in `folder`: token ids that generation_config.json lacks come from config.json.
 
+    A GGUF file holds the same under its own keys.
+
     Raises:
         CheckpointCorrupt: A file is no JSON object.
         UnsupportedConfig: A key that we read has the wrong type or range.
     """
-    path = folder / "generation_config.json"
-    values = read_json_object(path) if path.is_file() else {}
-    config_path = folder / "config.json"
-    config = read_json_object(config_path) if config_path.is_file() else {}
+    values, config, where = _stored(folder)
     for key in _TOKEN_KEYS:
         if values.get(key) is None and config.get(key) is not None:
             values[key] = config[key]
-    reader = ConfigReader(values, where=path.name)
+    reader = ConfigReader(values, where=where)
     known = GenerationDefaults(
         eos_token_ids=_eos_token_ids(reader),
         bos_token_id=_token_id(reader, "bos_token_id"),
@@ -63,6 +65,16 @@ def read_generation_defaults(folder: Path) -> GenerationDefaults:
         other=reader.unread,
     )
     return known
+
+
+def _stored(folder: Path) -> tuple[dict[str, JsonValue], dict[str, JsonValue], str]:
+    """The advice, the config, and how messages call the advice."""
+    if is_gguf(folder):
+        file = read_gguf(folder)
+        return sampling_of(file), gguf_config(file), str(folder)
+    path, config_path = folder / "generation_config.json", folder / "config.json"
+    values = read_json_object(path) if path.is_file() else {}
+    return values, read_json_object(config_path) if config_path.is_file() else {}, path.name
 
 
 def _eos_token_ids(reader: ConfigReader) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Find the folder that a model's name means. Knows nothing of what a checkpoint holds."""
+"""Find the folder, or the file, that a model's name means. Knows nothing of what a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from cynosure.core.errors import CheckpointNotFound
+from cynosure.models.gguf.header import is_gguf
 
 #: What may be fetched: never pickled weights, never code.
 WANTED = (
@@ -28,21 +29,25 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 def resolve_checkpoint(name_or_path: str | Path, *, revision: str | None = None) -> Path:
     """The folder of a checkpoint: a local one as given, else a hub id from the local cache or the hub.
 
+    A GGUF file is a checkpoint by itself; it is returned as given.
+
     The hub is asked only where the cache is incomplete and HF_HUB_OFFLINE is not set.
 
     Args:
-        name_or_path: A folder, or an id such as `org/name`.
+        name_or_path: A folder, a GGUF file, or an id such as `org/name`.
         revision: The branch, tag or commit of a hub id.
 
     Raises:
         CheckpointNotFound: There is no such folder, and no such id that can be reached.
     """
     path = Path(name_or_path).expanduser()
-    if path.is_dir():
+    if path.is_dir() or is_gguf(path):
         return path
     name = str(name_or_path)
     if path.is_file():
-        raise CheckpointNotFound(f"{name} is a file; a folder is needed. Name the folder that holds it.")
+        raise CheckpointNotFound(
+            f"{name} is a file; a folder is needed, or a GGUF file. Name the folder that holds it."
+        )
     if isinstance(name_or_path, Path) or not _HUB_ID.fullmatch(name) or ".." in name:
         raise CheckpointNotFound(
             f"there is no folder {name!r}, and it is no hub id (org/name). Check the spelling."

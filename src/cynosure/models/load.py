@@ -15,16 +15,19 @@ from cynosure.attention.backends.choice import AUTO, BACKENDS
 from cynosure.core.errors import AttentionError, UnknownOption, UnsupportedArchitecture, UnsupportedConfig
 from cynosure.models.brand import Brand, ModelKind, TensorSource
 from cynosure.models.checkpoint import Weights, choose_dtype, fill, open_weights
-from cynosure.models.config_reader import ConfigReader, architecture_of, read_config
+from cynosure.models.config_reader import ConfigReader, architecture_of
 from cynosure.models.families.table import BRANDS
 from cynosure.models.generation_config import GenerationDefaults, read_generation_defaults
+from cynosure.models.gguf.header import is_gguf
 from cynosure.models.hub import resolve_checkpoint
 from cynosure.models.json_file import JsonValue
 from cynosure.models.quantize import QuantScheme, coded_sources, quantise_graph, read_scheme, scheme_of
 from cynosure.models.quantize.scheme import CONFIG_KEY
 from cynosure.models.rope_config import DECLARED_LENGTH
+from cynosure.models.stored_config import place_of_config, stored_config
 from cynosure.models.template import ChatTemplate, read_templates
 from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.tokenizer_files import has_tokenizer
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,7 @@ class LanguageModel:
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
         """The tokenizer; `None` where the folder has none, and the model speaks ids only."""
-        return Tokenizer.from_folder(self.folder) if (self.folder / "tokenizer.json").is_file() else None
+        return Tokenizer.from_folder(self.folder) if has_tokenizer(self.folder) else None
 
     @cached_property
     def generation_defaults(self) -> GenerationDefaults:
@@ -82,10 +85,10 @@ def load(
     max_model_len: int | None = None,
     quantize: str | None = None,
 ) -> LanguageModel:
-    """Load a checkpoint from a folder, or by its hub id.
+    """Load a checkpoint from a folder, from a GGUF file, or by its hub id.
 
     Args:
-        name_or_path: a folder, or an id such as `org/name`.
+        name_or_path: a folder, a GGUF file, or an id such as `org/name`.
         dtype: `float32`, `bfloat16`, `float16`, `float64`, `keep` (as stored) or `auto` (as the config says).
         backend: of attention, by name, or `auto`.
         max_model_len: the longest sequence that will be asked for; by default what the checkpoint reaches.
@@ -101,8 +104,8 @@ def load(
     if backend != AUTO and backend not in BACKENDS:
         raise UnknownOption(f"no backend is called {backend!r}; choose one of {', '.join([AUTO, *BACKENDS])}")
     folder = resolve_checkpoint(name_or_path)
-    config = read_config(folder)
-    stored = read_scheme(config, str(folder / "config.json"))
+    config = stored_config(folder)
+    stored = read_scheme(config, place_of_config(folder))
     brand, spec = read_spec(folder, config, max_model_len)
     scheme = _agreed(wanted, stored, folder)
     # What becomes codes is read and thrown away; a map of the file would keep it in memory.
@@ -110,7 +113,9 @@ def load(
     chosen = choose_dtype(dtype, config, weights)
     graph = empty_graph(brand, spec, scheme, chosen)
     tensors = graph_tensors(brand, spec, weights, graph, stored)
-    fill(graph, tensors, None if dtype == "keep" else chosen, ignore=brand.ignore)
+    # Beside matrices of 16 bits, GGUF files keep norms in 32: there, `keep` is what the matrices are stored in.
+    is_kept = dtype == "keep" and not is_gguf(folder)
+    fill(graph, tensors, None if is_kept else chosen, ignore=brand.ignore)
     return LanguageModel(folder, brand, spec, graph.eval(), chosen, backend, scheme)
 
 
@@ -124,7 +129,7 @@ def read_spec(folder: Path, config: Mapping[str, JsonValue], max_model_len: int 
     declared = {} if max_model_len is None else {DECLARED_LENGTH: max_model_len}
     if read_scheme(config) is not None:
         config = {key: value for key, value in config.items() if key != CONFIG_KEY}
-    return brand, _parsed(brand, ConfigReader({**config, **declared}, str(folder / "config.json")))
+    return brand, _parsed(brand, ConfigReader({**config, **declared}, place_of_config(folder)))
 
 
 def empty_graph(brand: Brand, spec: object, scheme: QuantScheme | None, dtype: torch.dtype) -> nn.Module:

@@ -26,7 +26,7 @@ class TopRouterSpec:
 
 @dataclass(frozen=True)
 class SoftmaxRouterSpec:
-    """The `num_chosen` largest of the softmax over all, divided by their sum where `is_normalised` (Mixtral)."""
+    """The `num_chosen` largest of the softmax over all, divided by their sum where `is_normalised`."""
 
     num_chosen: int
     is_normalised: bool = True

@@ -15,6 +15,7 @@ from torch import nn
 
 from cynosure.core.errors import UnknownOption
 from cynosure.kernels import kernels, why_none
+from cynosure.kernels.linear import Way
 from cynosure.kernels.memory import Arena
 from cynosure.models.decoder import Decoder, DecoderLayer
 from cynosure.models.mlp import MlpSpec
@@ -59,6 +60,16 @@ def use_kernels(graph: nn.Module, dtype: torch.dtype, choice: str = AUTO) -> Nat
     _replace_linears(graph, arena, refused)
     num_native = sum(isinstance(module, NativeLinear) for module in graph.modules())
     return NativeReport(kernels().variant, num_native, arena.num_bytes, refused)
+
+
+def fix_way(graph: nn.Module, way: Way) -> None:
+    """Have all native layers compute in one way from now on, however many rows they get.
+
+    Layers whose bits are the same in every way keep the fastest.
+    """
+    for module in graph.modules():
+        if isinstance(module, NativeLinear) and not module.has_one_way:
+            module.way = way
 
 
 def _refusal(graph: nn.Module, dtype: torch.dtype, choice: str) -> str:

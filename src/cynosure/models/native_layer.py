@@ -121,11 +121,13 @@ def native_layer(
         reasons["attention"] = reason
     else:
         assert isinstance(attention, SelfAttention)
+        assert isinstance(layer.attention_norm, Norm)
         native_attention = NativeAttention(attention, layer.attention_norm, layer.attention_post_norm, arena)
     if reason := _mlp_refusal(mlp, activation):
         reasons["mlp"] = reason
     else:
         assert isinstance(mlp, Mlp)
+        assert isinstance(layer.mlp_norm, Norm)
         assert activation is not None
         native_mlp = NativeMlp(mlp, activation, layer.mlp_norm, layer.mlp_post_norm, arena)
     if native_attention is None and native_mlp is None:

@@ -140,6 +140,11 @@ class NativeLinear(nn.Module):
         self.packed.run(call)
         return out
 
+    @property
+    def has_one_way(self) -> bool:
+        """Whether all ways of computing give the same bits: sums of int8 codes are whole numbers."""
+        return self.packed.shape.type in (Type.INT8, Type.FLOAT32)
+
     def call(self, norm: Prologue | None = None) -> CLinearCall:
         """Return a call that lacks rows and addresses; `norm` takes the place of the layer's own."""
         if norm is None:

@@ -67,6 +67,7 @@ class NativePasses:
         self._head_call.x_type, self._head_call.x_stride = FLOAT_TYPES[graph.dtype], graph.spec.hidden_size
         self._head_call.out_type = FLOAT_TYPES[torch.float32]
         self._head_call.out_stride = graph.head.out_features
+        self._head_has_one_way = graph.head.has_one_way
         self._head = Program([Step(self._head_call, graph.head.packed)])
         self._logits = torch.empty(0, graph.head.out_features)
 
@@ -85,17 +86,18 @@ class NativePasses:
             self._layers = LayerProgram(self._graph, self._cache, 1 << (num_tokens - 1).bit_length())
         layers, plan = self._layers, batch.plan
         lowered = []
-        for spec, q, source, struct in layers.attentions:
-            call = AttentionCall(spec, q, source, plan, 0, NO_WEIGHTS, None, (0,) * plan.num_seqs)
+        firsts = (0,) * plan.num_seqs
+        for alike in layers.attentions:
+            call = AttentionCall(alike.spec, alike.q, alike.source, plan, 0, NO_WEIGHTS, None, firsts)
             if choose(call, self._backend).name != NativeBackend.name:
                 return None
-            lowered.append((struct, lowered_for(call)))
+            lowered.append((alike, lowered_for(call)))
         keys = plan.keys[0]
         assert keys.block_table is not None, "pages need a batch that was packed with block_tables"
         past = [stop - new for stop, new in zip(_lengths(keys.offsets), batch.new_lens, strict=True)]
         slots = self._cache.slots(keys.block_table, past, batch.new_lens)
-        for struct, source in lowered:
-            layers.take(struct, source.struct)
+        for alike, found in lowered:
+            layers.take(alike, found.struct)
         layers.begin(self._graph.embedded(batch), batch.positions, slots, way)
         layers.program.run(is_timed=self.is_timed)
         logits = self._logits_of(layers.x, wanted, num_tokens, way)
@@ -111,7 +113,8 @@ class NativePasses:
         # Where each token's row is wanted, as in decoding, they lie as the head reads them.
         rows = hidden if num_rows == num_tokens else hidden[wanted]
         call = self._head_call
-        call.num_rows, call.way, call.x, call.out = num_rows, way, rows.data_ptr(), out.data_ptr()
+        call.num_rows, call.x, call.out = num_rows, rows.data_ptr(), out.data_ptr()
+        call.way = Way.AUTO if self._head_has_one_way else way
         self._head.run(is_timed=self.is_timed)
         return out
 

@@ -81,6 +81,7 @@ class LayerProgram:
         self._slots = torch.empty(capacity, dtype=torch.int64)
         self._rotary: dict[Rope, RotaryRows] = {}
         self._attentions: dict[AttentionSpec, Attention] = {}
+        self._by_way: list[CLinearCall] = []
         self._norms: list[Prologue] = []
         self._steps: list[Step] = []
         self._parts: list[str] = []
@@ -94,18 +95,18 @@ class LayerProgram:
         self._set: tuple[int, Way] = (0, Way.AUTO)
 
     @property
-    def attentions(self) -> list[tuple[AttentionSpec, Float[Tensor, "0 h d"], PagedSource, CAttentionCall]]:
+    def attentions(self) -> tuple[Attention, ...]:
         """What has to be lowered over a plan: each kind of layer once."""
-        return [(a.spec, a.q, a.source, a.struct) for a in self._attentions.values()]
+        return tuple(self._attentions.values())
 
     @property
     def x(self) -> Float[Tensor, "capacity hidden"]:
         """The tokens, before the first layer and after the last."""
         return self._x
 
-    def take(self, struct: CAttentionCall, lowered: CAttentionCall) -> None:
-        """Have the layers of `struct` attend by a plan that was lowered; what that points to must live."""
-        attention = next(a for a in self._attentions.values() if a.struct is struct)
+    def take(self, attention: Attention, lowered: CAttentionCall) -> None:
+        """Have layers of one kind attend by a plan that was lowered; what that points to must live."""
+        struct = attention.struct
         ctypes.memmove(ctypes.addressof(struct), ctypes.addressof(lowered), ctypes.sizeof(struct))
         heads = attention.spec.heads
         struct.q, struct.q_type = self._qkv.data_ptr(), ELEMENTS[self._dtype]
@@ -125,7 +126,9 @@ class LayerProgram:
         if self._set == (num_tokens, way):
             return
         for call in self._linears:
-            call.num_rows, call.way = num_tokens, way
+            call.num_rows = num_tokens
+        for call in self._by_way:
+            call.way = way
         for call in self._norm_calls:
             call.num_rows = num_tokens
         for call in self._writes:
@@ -179,6 +182,8 @@ class LayerProgram:
         out, call.out_stride = to
         call.out, call.out_type = out.data_ptr(), self._type
         self._add(part, Step(call, linear.packed))
+        if not linear.has_one_way:
+            self._by_way.append(call)
         return call
 
     def _head_norm(self, norm: Norm, num_heads: int, start: int, row_stride: int) -> None:
@@ -212,7 +217,8 @@ class LayerProgram:
         pages = CPages(call.k_pages, call.v_pages)
         scales = self._cache.scales(layer)
         if scales is not None:
-            call.k_scale, call.v_scale = pages.k_scale, pages.v_scale = (part.data_ptr() for part in scales)
+            call.k_scale, call.v_scale = (part.data_ptr() for part in scales)
+            pages.k_scale, pages.v_scale = call.k_scale, call.v_scale
         if isinstance(spec.position, Rope):
             rows = self._rows_of(spec.position)
             call.cos, call.sin = rows.cos.data_ptr(), rows.sin.data_ptr()

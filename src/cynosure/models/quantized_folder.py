@@ -24,6 +24,7 @@ from cynosure.models.brand import TensorSource
 from cynosure.models.checkpoint import choose_dtype, fill, open_weights
 from cynosure.models.config_reader import read_config
 from cynosure.models.fingerprint import digests_of
+from cynosure.models.gguf.header import is_gguf
 from cynosure.models.hub import WANTED, resolve_checkpoint
 from cynosure.models.json_file import JsonValue
 from cynosure.models.load import empty_graph, graph_tensors, read_spec
@@ -68,6 +69,11 @@ def quantise_folder(
         EnvironmentFault: `out` can't be written.
     """
     folder = resolve_checkpoint(source)
+    if is_gguf(folder):
+        raise InputError(
+            f"{folder} is a GGUF file; a folder is needed to quantise into another. Load the file with "
+            f"--quantization {scheme.name} instead."
+        )
     if out.exists():
         raise InputError(f"{out} exists; nothing is overwritten. Name a folder that does not exist.")
     config = read_config(folder)

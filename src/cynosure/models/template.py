@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cynosure.core.errors import CheckpointCorrupt, NotFound, UnknownOption
+from cynosure.models.gguf.advice import templates_of
+from cynosure.models.gguf.header import is_gguf, read_gguf
 from cynosure.models.json_file import MAX_BYTES, read_json_object
 from cynosure.models.template_process import CallerRun, Rendering, TemplateLimits, TemplateProcess
 from cynosure.models.tool_calls import ToolFormat, format_of
@@ -133,11 +135,14 @@ class ChatTemplate:
 def read_templates(folder: Path) -> dict[str, str]:
     """The chat templates in a checkpoint's folder by name; empty where it has none.
 
-    `chat_template.jinja` and `additional_chat_templates/*.jinja` come before tokenizer_config.json.
+    `chat_template.jinja` and `additional_chat_templates/*.jinja` come before tokenizer_config.json. A GGUF
+    file holds them itself.
 
     Raises:
         CheckpointCorrupt: A template that is no text.
     """
+    if is_gguf(folder):
+        return templates_of(read_gguf(folder))
     found: dict[str, str] = {}
     config_path = folder / "tokenizer_config.json"
     held = read_json_object(config_path).get("chat_template") if config_path.is_file() else None

@@ -11,6 +11,8 @@ from tokenizers import AddedToken, processors
 from tokenizers import Tokenizer as RawTokenizer
 
 from cynosure.core.errors import CheckpointCorrupt, CheckpointNotFound
+from cynosure.models.gguf.header import is_gguf, read_gguf
+from cynosure.models.gguf.vocabulary import gguf_tokenizer, has_vocabulary
 from cynosure.models.json_file import JsonValue, read_json_object
 
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -42,14 +44,19 @@ class TokenizerFiles:
 def load_tokenizer_files(folder: Path) -> TokenizerFiles:
     """Read tokenizer.json, and the special and added tokens that the files beside it declare.
 
+    Of a GGUF file, its vocabulary.
+
     Raises:
         CheckpointNotFound: No tokenizer.json.
         CheckpointCorrupt: A file that does not parse, or an added token at another id than declared.
+        UnsupportedConfig: A GGUF file with a kind of vocabulary that is not read here.
     """
-    raw = _read_raw(folder)
+    if is_gguf(folder):
+        raw, config = gguf_tokenizer(read_gguf(folder))
+    else:
+        raw, config = _read_raw(folder), _optional(folder / "tokenizer_config.json")
     raw.no_truncation()
     raw.no_padding()
-    config = _optional(folder / "tokenizer_config.json")
     named, special = _named_tokens(_optional(folder / "special_tokens_map.json") | config)
     _add_declared(raw, folder, config)
     _make_special(raw, special)
@@ -71,6 +78,13 @@ def load_tokenizer_files(folder: Path) -> TokenizerFiles:
         special_ids=frozenset(token_id for token_id, token in added.items() if token.special),
         max_length=limit if isinstance(limit, int) and 0 < limit < _NO_LIMIT else None,
     )
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a checkpoint has a tokenizer; without one, a model speaks ids only."""
+    if is_gguf(folder):
+        return has_vocabulary(read_gguf(folder))
+    return (folder / "tokenizer.json").is_file()
 
 
 def _read_raw(folder: Path) -> RawTokenizer:

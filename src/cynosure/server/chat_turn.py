@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from cynosure.core.errors import UnknownOption
 from cynosure.engine.sampling import SamplingParams
+from cynosure.engine.session import Session
 from cynosure.models.chat_answer import AnswerReader, Part
 from cynosure.models.chat_format import ChatFormat, Tool
 from cynosure.models.chat_prompt import ChatPrompt, Message
@@ -122,11 +123,12 @@ async def begin_turn(
     tools: Sequence[Tool] | ToolOffer,
     stops: Sequence[str],
     sampling: SamplingParams,
+    session: Session | None = None,
 ) -> ChatTurn:
     """Have one answer begun; what is wrong with constraint or prompt shows while a status can say so."""
     offer = tools if isinstance(tools, ToolOffer) else ToolOffer.of(tools)
     [turn] = await begin_turns(
-        model, prompt, offer, [StopText(stops)], Generation(prompt.token_ids, sampling)
+        model, prompt, offer, [StopText(stops)], Generation(prompt.token_ids, sampling, session=session)
     )
     return turn
 

@@ -60,12 +60,13 @@ def listen(
     runtime: Runtime,
     settings: ServerSettings,
     when_ready: Callable[[], None] = lambda: None,
+    when_stopping: Callable[[], None] = lambda: None,
     admission: Admission | None = None,
     oversight: Oversight | None = None,
 ) -> None:
     """Answer requests, at first with 503, until SIGINT or SIGTERM; load beside that.
 
-    Without an admission nobody is asked for a key.
+    Without an admission nobody is asked for a key. `when_stopping` is called in a signal's handler.
 
     Raises:
         BaseException: what loading failed with.
@@ -78,7 +79,8 @@ def listen(
             lifespan="off",
             server_header=False,
             timeout_graceful_shutdown=max(1, math.ceil(settings.stop_timeout_s)),
-        )
+        ),
+        when_stopping,
     )
 
     def loaded() -> None:
@@ -100,7 +102,13 @@ def listen(
 class _Server(uvicorn.Server):
     """A server whose end by a signal is an end like any other: uvicorn would raise the signal again."""
 
+    def __init__(self, config: uvicorn.Config, when_stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._when_stopping = when_stopping
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
+        elif not self.should_exit:
+            self._when_stopping()
         self.should_exit = True

@@ -196,6 +196,7 @@ class Generation:
     - `segments`: the segment of each token of the prompt; runs of dense integers, sorted.
     - `skips_special`: whether control tokens give no text; the token that ends an answer never does.
     - `session`: whose next request will find the pages of this one.
+    - `speculation`: whether tokens are guessed ahead, which changes none; None leaves it to the engine.
     - `is_sibling`: whether a sequence of the same request has the same prompt, which is paid for once.
     - `on_report`: told once how the sequence went through the engine, also where nobody waits for its end.
     """
@@ -209,6 +210,7 @@ class Generation:
     skips_special: bool = True
     is_sibling: bool = False
     session: Session | None = None
+    speculation: bool | None = None
     on_report: Callable[[RequestReport], None] | None = field(default=None, compare=False)
 
 

@@ -171,6 +171,10 @@ class Supervisor:
             self._link = link
             if not self._first.done():
                 self._first.set_result(cards)
+            else:
+                logs.write(
+                    _log, logging.WARNING, "the engine is up again", {"after_s": round(self._start_s, 1)}
+                )
             while reader.is_alive() and not self._closing.wait(_GLANCE_S):
                 self._check_pulse(link)
         except EngineDown:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 
 import torch
 
+import cynosure
 from cynosure.engine.pool.card import ModelCard, ServedModel
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.fingerprint import digests_of, fingerprint
@@ -25,7 +25,7 @@ def identity_of(served: ServedModel, card: ModelCard, settings: EngineSettings) 
         "max_model_len": served.max_model_len,
         "backend": served.backend,
         "kernels": settings.kernels,
-        "cynosure": metadata.version("cynosure"),
+        "cynosure": cynosure.__version__,
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }

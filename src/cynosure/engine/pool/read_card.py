@@ -16,7 +16,7 @@ from cynosure.core.errors import InputError, UnknownOption, UnsupportedArchitect
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
 from cynosure.models.brand import Brand, ModelKind
 from cynosure.models.checkpoint import choose_dtype, open_weights
-from cynosure.models.config_reader import architecture_of, read_config
+from cynosure.models.config_reader import architecture_of
 from cynosure.models.decoder import Decoder
 from cynosure.models.embedder import fastest_dtype
 from cynosure.models.encoder_decoder import EncoderDecoder
@@ -28,6 +28,7 @@ from cynosure.models.load import brand_of, empty_graph, read_spec
 from cynosure.models.minilm_package import minilm_folder
 from cynosure.models.quantize import read_scheme, scheme_of
 from cynosure.models.sentence_folder import read_sentence_folder
+from cynosure.models.stored_config import stored_config
 from cynosure.models.tokenizer_files import load_tokenizer_files
 
 
@@ -161,7 +162,7 @@ def _scorer_card(served: ServedModel, found: _Checkpoint) -> ModelCard:
 
 
 def _open(served: ServedModel, folder: Path, dtype: str | None = None) -> _Checkpoint:
-    config = read_config(folder)
+    config = stored_config(folder)
     is_encoder = brand_of(architecture_of(config)).kind is ModelKind.ENCODER
     brand, spec = read_spec(folder, config, None if is_encoder else served.max_model_len)
     chosen = choose_dtype(dtype or served.dtype, config, open_weights(folder))

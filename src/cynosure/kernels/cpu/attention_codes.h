@@ -49,7 +49,9 @@ struct CodesPath {
     }
     auto* packed = reinterpret_cast<char*>(to);
     for (int s = 0; s < steps; ++s, packed += kTileBytes) {
-      for (int lane = 0; lane < kLanes; ++lane) split(query(rows, lane), s * 64L, inverse[lane], high[lane], low[lane]);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        split(query(rows, lane), s * 64L, inverse[lane], high[lane], low[lane]);
+      }
       put_quads(high, packed);
       put_quads(low, packed + steps * kTileBytes);
     }
@@ -69,7 +71,8 @@ struct CodesPath {
     multiply_twice(keys_at, keys.padded / 16, packed, steps, high, low);
     const Lanes scale = load(queries + 2L * steps * kTileBytes / 4);
     for (int key = 0; key < keys.count; ++key) {
-      const __m512i sums = add_ints(_mm512_slli_epi32(load_ints(high + key * kLanes), 7), load_ints(low + key * kLanes));
+      const Ints upper = _mm512_slli_epi32(load_ints(high + key * kLanes), 7);
+      const Ints sums = add_ints(upper, load_ints(low + key * kLanes));
       store(scores + key * kLanes, mul(to_floats(sums), mul(scale, fill(keys.k_scale[key]))));
     }
   }
@@ -122,7 +125,8 @@ struct CodesPath {
     __builtin_memset(k, 0, static_cast<unsigned long>(keys.padded * width));
     for (int i = 0; i < keys.padded; ++i) {
       if (i % 16 == 0) groups[i / 16] = k + i * width;
-      if (i < keys.count) __builtin_memcpy(k + i * width, keys.key_rows[i], static_cast<unsigned long>(call.head_dim));
+      if (i >= keys.count) continue;
+      __builtin_memcpy(k + i * width, keys.key_rows[i], static_cast<unsigned long>(call.head_dim));
     }
   }
 };

@@ -102,13 +102,12 @@ struct Work {
   void fold(int tile, Sight sight, KeyTile& keys) {
     RowTile& at = rows(tile);
     path.score(keys, queries_of(tile), scores);
-    Lanes factor;
-    const Lanes top = finish_scores(call, share, at, keys, sight, cells, scores, factor);
-    const Lanes decay = raise_tops(at, top);
+    const Finished finished = finish_scores(call, share, at, keys, sight, cells, scores);
+    const Lanes decay = raise_tops(at, finished.top);
     if (!is_all_one(decay)) scale_rows(out_of(tile), channels, decay);
     const bool is_watching = runs.is_watching(), is_in_run = is_watching && runs.holds(keys);
     const bool has_edges = is_watching && !is_in_run;
-    const Lanes sum = weigh_as(has_edges, at, factor, keys);
+    const Lanes sum = weigh_as(has_edges, at, finished.factor, keys);
     if (is_in_run) store(at.run_total, add(load(at.run_total), sum));
     if (has_edges) sum_runs(job, share, at, tile * kLanes, runs, keys, cells);
     path.add_values(keys, scores, out_of(tile));

@@ -103,8 +103,9 @@ static void find_keys(const AttentionCall& call, const Share& share, KeyTile& ke
       in_block = key % call.block_size;
       stop = i + call.block_size - in_block < keys.count ? i + call.block_size - in_block : keys.count;
     }
-    const char* k_row = k + (block * call.k_block_stride + head * call.k_head_stride + in_block * call.k_key_stride) * bytes;
-    const char* v_row = v + (block * call.v_block_stride + head * call.v_head_stride + in_block * call.v_key_stride) * bytes;
+    const long k_at = block * call.k_block_stride + head * call.k_head_stride + in_block * call.k_key_stride;
+    const long v_at = block * call.v_block_stride + head * call.v_head_stride + in_block * call.v_key_stride;
+    const char *k_row = k + k_at * bytes, *v_row = v + v_at * bytes;
     long scale = (block * call.num_kv_heads + head) * call.block_size + in_block;
     if (call.k_scale != nullptr) {
       prefetch(call.k_scale + scale);

@@ -79,18 +79,22 @@ static Lanes largest_scores(const float* scores, int count) {
   return larger(larger(a, b), larger(c, d));
 }
 
-// Finish scores [key][lane] in place and return each lane's largest. `factor` is what they still have to be
-// multiplied by: where nothing but a scale enters, it is left to the exponential.
-static Lanes finish_scores(const AttentionCall& call, const Share& share, const RowTile& rows, KeyTile& keys, Sight sight,
-                           float* cells, float* scores, Lanes& factor) {
+// Each lane's largest score, and what the scores still have to be multiplied by: where nothing but a scale enters,
+// it is left to the exponential.
+struct Finished {
+  Lanes top, factor;
+};
+
+// Finish scores [key][lane] in place.
+static Finished finish_scores(const AttentionCall& call, const Share& share, const RowTile& rows, KeyTile& keys,
+                              Sight sight, float* cells, float* scores) {
   Lanes top = fill(kLowest);
   for (int key = keys.count; key < keys.padded; ++key) store(scores + key * kLanes, top);
   const Lanes scale = load(rows.scale);
   if (sight == Sight::kAll && !has_terms(call)) {
-    factor = mul(scale, fill(kLog2E));
-    return mul(largest_scores(scores, keys.padded), factor);
+    const Lanes factor = mul(scale, fill(kLog2E));
+    return {mul(largest_scores(scores, keys.padded), factor), factor};
   }
-  factor = fill(1.0F);
   measure(call, share, keys);
   const bool has_cells = call.dense_bias != nullptr || (call.map_blocks != nullptr && sight != Sight::kAll);
   if (has_cells) fill_cells(call, share, rows, keys, cells);
@@ -113,7 +117,7 @@ static Lanes finish_scores(const AttentionCall& call, const Share& share, const 
     store(scores + key * kLanes, x);
     top = larger(x, top);
   }
-  return top;
+  return {top, fill(1.0F)};
 }
 
 }  // namespace cynosure::CYN_VARIANT

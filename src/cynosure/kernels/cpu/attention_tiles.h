@@ -36,7 +36,8 @@ struct Groups {
   long row_bytes, step_bytes;
 };
 
-// A product in bfloat16 of a lane-full of columns: B is [num_steps] registers, sums are [16 * group + i][16 lanes] of 4 bytes.
+// A product in bfloat16 with a lane-full of columns: B is [num_steps] registers, sums are
+// [16 * group + i][16 lanes] of 4 bytes.
 struct Columns {
   const void* b;
   int num_steps;

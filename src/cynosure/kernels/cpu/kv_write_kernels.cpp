@@ -21,7 +21,9 @@ CYN_INLINE void narrow(const float* x, std::int64_t element, long count, void* t
   for (; i < count; ++i) out[i] = element == kBfloat16 ? bf16_of_float(x[i]) : half_of_float(x[i]);
 }
 
-CYN_INLINE char* moved(void* p, std::int64_t element, long i) { return static_cast<char*>(p) + i * bytes_of(element); }
+CYN_INLINE char* moved(void* p, std::int64_t element, long i) {
+  return static_cast<char*>(p) + i * bytes_of(element);
+}
 CYN_INLINE const char* moved(const void* p, std::int64_t element, long i) {
   return static_cast<const char*>(p) + i * bytes_of(element);
 }
@@ -82,7 +84,8 @@ void write_token(const KvWriteCall& call, std::int64_t token) {
   const long block = call.slots[token] / call.block_size, place = call.slots[token] % call.block_size;
   for (long head = 0; head < call.num_kv_heads; ++head) {
     const long scale_at = (block * call.num_kv_heads + head) * call.block_size + place;
-    widen(moved(call.k, call.type, token * call.k_row_stride + head * call.k_head_stride), call.type, call.head_dim, x);
+    const char* k = moved(call.k, call.type, token * call.k_row_stride + head * call.k_head_stride);
+    widen(k, call.type, call.head_dim, x);
     if (half > 0) {
       rotate(x, angles, half, call.is_interleaved != 0);
       // Rounded to the type of the keys before they become codes, as keys that were rotated elsewhere are.
@@ -91,7 +94,8 @@ void write_token(const KvWriteCall& call, std::int64_t token) {
     }
     const long k_at = block * call.k_block_stride + head * call.k_page_head_stride + place * call.k_key_stride;
     put(call, x, call.head_dim, moved(call.k_pages, call.page_type, k_at), call.k_scale + scale_at);
-    widen(moved(call.v, call.type, token * call.v_row_stride + head * call.v_head_stride), call.type, call.v_head_dim, x);
+    const char* v = moved(call.v, call.type, token * call.v_row_stride + head * call.v_head_stride);
+    widen(v, call.type, call.v_head_dim, x);
     const long v_at = block * call.v_block_stride + head * call.v_page_head_stride + place * call.v_key_stride;
     put(call, x, call.v_head_dim, moved(call.v_pages, call.page_type, v_at), call.v_scale + scale_at);
   }

@@ -42,26 +42,60 @@ std::uint16_t rounded_bf16(std::uint32_t bits) {
   return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
 }
 
-void pack_codes(const Source& source, std::int64_t row, Place place) {
+// One code or number of a row, wherever it stands.
+void pack_one(const Source& source, std::int64_t row, Place place, std::uint8_t* block, std::int64_t k) {
   const CynLinear& linear = *source.linear;
   const std::int64_t n = linear.num_columns;
+  const std::uint8_t* const bytes = static_cast<const std::uint8_t*>(source.values);
+  if (linear.type == CYN_FLOAT32) {
+    reinterpret_cast<std::uint32_t*>(block)[k * kBlockRows + place.lane] = float_bits(source, row * n + k);
+  } else if (linear.type == CYN_BFLOAT16) {
+    const std::int64_t at = (k / 2 * kBlockRows + place.lane) * 2 + k % 2;
+    reinterpret_cast<std::uint16_t*>(block)[at] = rounded_bf16(float_bits(source, row * n + k));
+  } else if (linear.type == CYN_INT8) {
+    block[(k / 4 * kBlockRows + place.lane) * 4 + k % 4] = bytes[row * n + k] ^ 0x80U;
+  } else {
+    const std::uint8_t code = (bytes[row * ((n + 1) / 2) + k / 2] >> (k % 2 * 4)) & 15U;
+    std::uint8_t& both = block[(k / 8 * kBlockRows + place.lane) * 4 + k % 4];
+    both = static_cast<std::uint8_t>(both | code << (k % 8 < 4 ? 0 : 4));
+  }
+}
+
+// Four bytes of a row of int4, columns two by two, as a block holds them: the first four columns low.
+std::uint32_t interleaved(std::uint32_t pairs) {
+  const std::uint32_t first = pairs & 0xffffU, last = pairs >> 16;  // of columns 0..3, and 4..7
+  const auto spread = [](std::uint32_t four) {
+    return (four & 0xfU) | (four & 0xf0U) << 4 | (four & 0xf00U) << 8 | (four & 0xf000U) << 12;
+  };
+  return spread(first) | spread(last) << 4;
+}
+
+// Whole units of four bytes, which every format has where the source is of the same one; return the columns done.
+std::int64_t pack_units(const Source& source, std::int64_t row, Place place, std::uint8_t* block) {
+  const CynLinear& linear = *source.linear;
+  const bool is_rounded = linear.type == CYN_BFLOAT16 && source.type != CYN_BFLOAT16;
+  if (linear.type == CYN_FLOAT32 || is_rounded) return 0;
+  const std::int64_t n = linear.num_columns;
+  const std::int64_t columns = linear.type == CYN_BFLOAT16 ? 2 : linear.type == CYN_INT8 ? 4 : 8;
+  const std::int64_t row_bytes = linear.type == CYN_BFLOAT16 ? 2 * n : linear.type == CYN_INT8 ? n : (n + 1) / 2;
+  const char* const from = static_cast<const char*>(source.values) + row * row_bytes;
+  std::uint32_t* const to = reinterpret_cast<std::uint32_t*>(block) + place.lane;
+  for (std::int64_t unit = 0; unit < n / columns; ++unit) {
+    std::uint32_t bits;
+    std::memcpy(&bits, from + 4 * unit, sizeof bits);
+    to[unit * kBlockRows] = linear.type == CYN_BFLOAT16 ? bits
+                            : linear.type == CYN_INT8   ? bits ^ 0x80808080U
+                                                        : interleaved(bits);
+  }
+  return n / columns * columns;
+}
+
+void pack_codes(const Source& source, std::int64_t row, Place place) {
+  const CynLinear& linear = *source.linear;
   const std::int64_t block_bytes = linear.code_bytes / linear.num_blocks;
   std::uint8_t* const block = static_cast<std::uint8_t*>(linear.codes) + place.block * block_bytes;
-  const std::uint8_t* const bytes = static_cast<const std::uint8_t*>(source.values);
-  for (std::int64_t k = 0; k < n; ++k) {
-    if (linear.type == CYN_FLOAT32) {
-      reinterpret_cast<std::uint32_t*>(block)[k * kBlockRows + place.lane] = float_bits(source, row * n + k);
-    } else if (linear.type == CYN_BFLOAT16) {
-      const std::int64_t at = (k / 2 * kBlockRows + place.lane) * 2 + k % 2;
-      reinterpret_cast<std::uint16_t*>(block)[at] = rounded_bf16(float_bits(source, row * n + k));
-    } else if (linear.type == CYN_INT8) {
-      block[(k / 4 * kBlockRows + place.lane) * 4 + k % 4] = bytes[row * n + k] ^ 0x80U;
-    } else {
-      const std::uint8_t code = (bytes[row * ((n + 1) / 2) + k / 2] >> (k % 2 * 4)) & 15U;
-      std::uint8_t& both = block[(k / 8 * kBlockRows + place.lane) * 4 + k % 4];
-      both = static_cast<std::uint8_t>(both | code << (k % 8 < 4 ? 0 : 4));
-    }
-  }
+  const std::int64_t done = pack_units(source, row, place, block);
+  for (std::int64_t k = done; k < linear.num_columns; ++k) pack_one(source, row, place, block, k);
 }
 
 std::int64_t groups_of(const CynLinear& linear, std::int64_t columns) {

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from cynosure.attention import AttentionSpec, Heads
 from cynosure.attention.masks import Full
+from cynosure.attention.positions import NoPosition, Position
+from cynosure.core.errors import UnsupportedConfig
 from cynosure.models.brand import Brand, ModelKind, TensorSource
 from cynosure.models.checkpoint import Weights
 from cynosure.models.config_reader import ConfigReader
@@ -41,7 +43,8 @@ _OUTER = {
     "classifier": "head.output",
     "qa_outputs": "head.output",
 }
-_INNER = {
+#: The parts of a layer.
+INNER = {
     "attention.self.query": "attention.query",
     "attention.self.key": "attention.key",
     "attention.self.value": "attention.value",
@@ -53,29 +56,47 @@ _INNER = {
 }
 
 
-def parse(reader: ConfigReader, kind: HeadKind | None) -> EncoderSpec:
+def parse(
+    reader: ConfigReader,
+    kind: HeadKind | None,
+    *,
+    num_reserved: int = 0,
+    has_types: bool = True,
+    lm_activation: str | None = None,
+    position: Position | None = None,
+) -> EncoderSpec:
     """Return the spec of `config.json`, with the head that the architecture names.
+
+    Args:
+        reader: the config.
+        kind: of the head; `None` for a bare encoder.
+        num_reserved: rows of the table of positions before that of the first token.
+        has_types: whether tokens of a first and a second text have vectors of their own.
+        lm_activation: of the head that fills in, where it is not that of the layers.
+        position: what layers add to scores.
 
     Raises:
         UnsupportedConfig: A key that is unknown, missing or of an unsupported value.
     """
     hidden_size = reader.take("hidden_size", int, positive=True)
     num_heads = reader.take("num_attention_heads", int, positive=True)
-    max_len = reader.take("max_position_embeddings", int, positive=True)
+    max_len = _longest(reader, num_reserved)
     norm = NormSpec(NormKind.LAYER, reader.take("layer_norm_eps", float, 1e-12), has_bias=True)
     activation = read_activation(reader, "hidden_act")
     reader.expect("position_embedding_type", ["absolute"])
     reader.ignore("tie_word_embeddings")
     labels = read_labels(reader)
-    head = None if kind is None else _head(reader, kind, labels, norm, activation)
-    attention = AttentionSpec(Heads.of(num_heads, head_dim(reader, hidden_size, num_heads)), mask=Full())
+    head = None if kind is None else _head(reader, kind, labels, norm, lm_activation or activation)
+    heads = Heads.of(num_heads, head_dim(reader, hidden_size, num_heads))
+    attention = AttentionSpec(heads, mask=Full(), position=position or NoPosition())
     spec = EncoderSpec(
         hidden_size=hidden_size,
         embeddings=EmbeddingSpec(
             vocab_size=reader.take("vocab_size", int, positive=True),
             norm=norm,
             num_positions=max_len,
-            num_types=reader.take("type_vocab_size", int, 2),
+            num_types=reader.take("type_vocab_size", int, 2) if has_types else 0,
+            position_offset=num_reserved,
         ),
         layers=(EncoderLayerSpec(attention),) * reader.take("num_hidden_layers", int, positive=True),
         mlp=MlpSpec(
@@ -89,6 +110,16 @@ def parse(reader: ConfigReader, kind: HeadKind | None) -> EncoderSpec:
     )
     reader.finish()
     return spec
+
+
+def _longest(reader: ConfigReader, num_reserved: int) -> int:
+    num_rows = reader.take("max_position_embeddings", int, positive=True)
+    if num_rows <= num_reserved:
+        raise UnsupportedConfig(
+            f"{reader.where} has max_position_embeddings = {num_rows}, of which {num_reserved} are no "
+            "token's. Correct it."
+        )
+    return num_rows - num_reserved
 
 
 def _head(reader: ConfigReader, kind: HeadKind, labels: Labels, norm: NormSpec, activation: str) -> HeadSpec:
@@ -109,9 +140,14 @@ def rename(spec: EncoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
     """Give the graph's parameters their tensors; queries, keys and values become one projection."""
     is_sequence = spec.head is not None and spec.head.kind is HeadKind.SEQUENCE
     pooler = {"pooler.dense": "head.transform.dense"} if is_sequence else {}
-    outer, inner = _with_old_names({**_OUTER, **pooler}), _with_old_names(_INNER)
+    outer, inner = with_old_names({**_OUTER, **pooler}), with_old_names(INNER)
     found = naming.rename(weights, outer, inner, stack="encoder.layer.", prefix="bert.")
-    for layer in range(len(spec.layers)):
+    return with_joined_qkv(found, len(spec.layers))
+
+
+def with_joined_qkv(found: dict[str, TensorSource], num_layers: int) -> dict[str, TensorSource]:
+    """Put one projection in the place of each layer's `query`, `key` and `value`."""
+    for layer in range(num_layers):
         for leaf in ("weight", "bias"):
             names = [f"layers.{layer}.attention.{part}.{leaf}" for part in ("query", "key", "value")]
             if all(name in found for name in names):
@@ -120,7 +156,7 @@ def rename(spec: EncoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
     return found
 
 
-def _with_old_names(table: Mapping[str, str]) -> dict[str, str]:
+def with_old_names(table: Mapping[str, str]) -> dict[str, str]:
     """Add what the first checkpoints, converted from TensorFlow, call the parts of a norm."""
     norms = {theirs: ours for theirs, ours in table.items() if theirs.endswith("LayerNorm")}
     gammas = {f"{theirs}.gamma": f"{ours}.weight" for theirs, ours in norms.items()}
@@ -133,7 +169,7 @@ def _joined(parts: Sequence[TensorSource]) -> Tensor:
 
 
 #: A pooler that no head reads, the sentence-order head of pre-training, and a range that was once stored.
-_UNREAD = ("*pooler.*", "cls.seq_relationship.*", "*embeddings.position_ids")
+UNREAD = ("*pooler.*", "cls.seq_relationship.*", "*embeddings.position_ids")
 
 _HEADS = {
     "BertModel": None,
@@ -144,6 +180,6 @@ _HEADS = {
 }
 
 BRANDS = tuple(
-    Brand(architecture, ModelKind.ENCODER, partial(parse, kind=kind), Encoder, rename, _UNREAD)
+    Brand(architecture, ModelKind.ENCODER, partial(parse, kind=kind), Encoder, rename, UNREAD)
     for architecture, kind in _HEADS.items()
 )

@@ -124,7 +124,8 @@ def _checked_window(reader: ConfigReader, window: int | None) -> int | None:
 def _mixtral_halves(reader: ConfigReader, num_layers: int) -> tuple[FeedForwardSpec, ...]:
     expert = MlpSpec(reader.take("intermediate_size", int, positive=True), _activation(reader))
     num_experts = reader.take("num_local_experts", int, 8, positive=True)
-    return (MoeSpec(num_experts, SoftmaxRouterSpec(_num_chosen(reader, num_experts, 2)), expert),) * num_layers
+    router = SoftmaxRouterSpec(_num_chosen(reader, num_experts, 2))
+    return (MoeSpec(num_experts, router, expert),) * num_layers
 
 
 def _qwen_halves(has_shared: bool) -> Callable[[ConfigReader, int], tuple[FeedForwardSpec, ...]]:
@@ -171,7 +172,7 @@ def _num_chosen(reader: ConfigReader, num_experts: int, default: int) -> int:
 
 def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
     """Name the tensors; each expert has tensors of its own."""
-    num_experts = max((layer.mlp.num_experts for layer in spec.layers if isinstance(layer.mlp, MoeSpec)), default=0)
+    sizes = [layer.mlp.num_experts for layer in spec.layers if isinstance(layer.mlp, MoeSpec)]
     inner: dict[str, Target] = {
         **ATTENTION,
         **MLP,
@@ -182,7 +183,7 @@ def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
         **{f"mlp.shared_expert.{theirs}": f"mlp.shared.{ours}" for theirs, ours in _PARTS.items()},
     }
     for owner, parts in (("mlp", _PARTS), ("block_sparse_moe", _LETTERS)):
-        for expert in range(num_experts):
+        for expert in range(max(sizes, default=0)):
             for theirs, ours in parts.items():
                 inner[f"{owner}.experts.{expert}.{theirs}"] = f"mlp.experts.each.{expert}.{ours}"
     return rename(weights, OUTER, inner, stack="layers.", prefix="model.")

@@ -11,6 +11,7 @@ from cynosure.models.families import (
     bloom,
     cohere2,
     deepseek,
+    distilbert,
     falcon,
     gemma,
     glm,
@@ -22,8 +23,10 @@ from cynosure.models.families import (
     llama,
     mixture,
     modernbert,
+    mpnet,
     mpt,
     olmo2,
+    roberta,
     smollm3,
     starcoder2,
     t5,
@@ -50,7 +53,10 @@ _ROWS: tuple[Brand, ...] = (
     *starcoder2.BRANDS,
     # Encoders.
     *bert.BRANDS,
+    *distilbert.BRANDS,
     *modernbert.BRANDS,
+    *mpnet.BRANDS,
+    *roberta.BRANDS,
     # Encoder-decoders, and their encoders alone.
     *t5.BRANDS,
 )

@@ -9,7 +9,7 @@ from cynosure.models.json_file import JsonValue
 _PREFIX = "tokenizer.ggml."
 _TEMPLATE = "tokenizer.chat_template"
 
-#: Kinds of tokens: plain text, for want of a better one, never in text, matched before all else, unused, a byte.
+#: Kinds of tokens: text, for what has no token, never in text, matched before all else, unused, a byte.
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 #: What files call each token that has a name, and what `tokenizer_config.json` calls it.
@@ -46,9 +46,13 @@ def kinds_of(file: GgufFile) -> tuple[int, ...]:
     if not isinstance(kinds, tuple) or len(kinds) != len(tokens):
         raise CheckpointCorrupt(f"{file.path} does not give each token its kind. Fetch the file again.")
     known = range(NORMAL, BYTE + 1)
-    found = tuple(kind for kind in kinds if isinstance(kind, int) and not isinstance(kind, bool) and kind in known)
+    found = tuple(
+        kind for kind in kinds if isinstance(kind, int) and not isinstance(kind, bool) and kind in known
+    )
     if len(found) != len(kinds):
-        raise CheckpointCorrupt(f"{file.path} gives tokens kinds other than 1 to {BYTE}. Fetch the file again.")
+        raise CheckpointCorrupt(
+            f"{file.path} gives tokens kinds other than 1 to {BYTE}. Fetch the file again."
+        )
     return found
 
 
@@ -71,7 +75,7 @@ def token_id(file: GgufFile, name: str) -> int | None:
 
 
 def end_ids(file: GgufFile) -> tuple[int, ...]:
-    """Return the tokens that end an answer: those that the file names, and what its chat template ends turns with."""
+    """Return the tokens that end an answer: what the file names, and what its template ends turns with."""
     named = [token_id(file, name) for name in ("eos", "eot", "eom")]
     templates = "\n".join(templates_of(file).values())
     turns = {text for text in _TURN_ENDS if text in templates}

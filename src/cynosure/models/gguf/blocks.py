@@ -37,7 +37,7 @@ def _q4_0(blocks: Blocks) -> Numbers:
 
 
 def _q4_k(blocks: Blocks) -> Numbers:
-    """8 groups of 32 codes of 4 bits; of each group a scale and an offset of 6 bits, times those of the block."""
+    """8 groups of 32 codes of 4 bits; each group has a scale and an offset of 6 bits, times the block's."""
     packed = blocks[:, 4:16]
     low, middle, high = packed[:, :4], packed[:, 4:8], packed[:, 8:]
     # The first four groups have their 6 bits in a byte each; the others' upper two bits are above those.
@@ -71,6 +71,6 @@ DECODERS: Mapping[str, Callable[[Blocks], Numbers]] = MappingProxyType(
 def decode(kind: str, blocks: Blocks) -> Float32[Tensor, " num_values"]:
     """Return the numbers of blocks of one kind, chunk by chunk."""
     decoder = DECODERS[kind]
-    if len(blocks) <= _CHUNK:
-        return decoder(blocks).reshape(-1)
+    if not len(blocks):
+        return torch.empty(0)
     return torch.cat([decoder(chunk).reshape(-1) for chunk in blocks.split(_CHUNK)])

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from cynosure.core.errors import CheckpointCorrupt, UnsupportedArchitecture, UnsupportedConfig
 from cynosure.models.config_reader import ConfigReader
-from cynosure.models.gguf.advice import end_ids, token_id
+from cynosure.models.gguf.advice import end_ids, token_id, tokens_of
 from cynosure.models.gguf.header import GgufFile
 from cynosure.models.json_file import JsonValue
 
@@ -38,7 +38,8 @@ def gguf_config(file: GgufFile) -> Config:
     if name not in _ARCHITECTURES:
         raise UnsupportedArchitecture(
             f"{file.path} is a GGUF of the architecture {name!r}; these are read here: "
-            f"{', '.join(sorted(_ARCHITECTURES))}. Take the model's own folder, if its architecture is served."
+            f"{', '.join(sorted(_ARCHITECTURES))}. Take the model's own folder, if its architecture is "
+            "served."
         )
     prefix = f"{name}."
     values: dict[str, JsonValue] = {
@@ -61,7 +62,7 @@ def _shape(reader: ConfigReader, file: GgufFile) -> Config:
     # Values of another width, and rotations of a part of a head, are in no graph that is read here.
     reader.expect("attention.value_length", [head_dim], head_dim)
     reader.expect("rope.dimension_count", [head_dim], head_dim)
-    vocab_size = _rows_of(file, "token_embd.weight")
+    vocab_size = _vocab_size(file)
     reader.expect("vocab_size", [vocab_size], vocab_size)
     return {
         "hidden_size": hidden_size,
@@ -174,7 +175,8 @@ def _factors(file: GgufFile) -> tuple[float, ...]:
     tensor = file.tensors[ROPE_FACTORS]
     if tensor.kind.name != "F32" or len(tensor.shape) != 1 or tensor.shape[0] > 4096:
         raise CheckpointCorrupt(
-            f"{file.path} stores {ROPE_FACTORS} as {tensor.kind.name} of the shape {tensor.shape}; a short row of "
+            f"{file.path} stores {ROPE_FACTORS} as {tensor.kind.name} of the shape {tensor.shape}; a short "
+            "row of "
             "F32 is needed. Fetch the file again."
         )
     with file.path.open("rb") as stream:
@@ -185,10 +187,17 @@ def _factors(file: GgufFile) -> tuple[float, ...]:
     return struct.unpack(f"<{tensor.shape[0]}f", content)
 
 
-def _rows_of(file: GgufFile, name: str) -> int:
-    if name not in file.tensors:
-        raise CheckpointCorrupt(f"{file.path} lacks the tensor {name!r}. Fetch the file again.")
-    return file.tensors[name].shape[0]
+def _vocab_size(file: GgufFile) -> int:
+    """Return the rows of the table of embeddings, which every token must have."""
+    table = file.tensors.get("token_embd.weight")
+    if table is None:
+        raise CheckpointCorrupt(f"{file.path} lacks the tensor token_embd.weight. Fetch the file again.")
+    num_tokens = len(tokens_of(file))
+    if num_tokens > table.shape[0]:
+        raise CheckpointCorrupt(
+            f"{file.path} lists {num_tokens} tokens and embeds {table.shape[0]}. Fetch the file again."
+        )
+    return table.shape[0]
 
 
 def _dtype(file: GgufFile) -> str:
@@ -201,6 +210,6 @@ def _dtype(file: GgufFile) -> str:
 
 
 def _float32(value: float) -> float:
-    """Return the shortest decimal that is the same float32: 1e-05 instead of 9.999999747378752e-06."""
+    """Return a short decimal that is the same float32: 1e-05 instead of 9.999999747378752e-06."""
     same = float(f"{value:.7g}")
     return same if struct.pack("<f", same) == struct.pack("<f", value) else value

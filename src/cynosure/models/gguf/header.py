@@ -1,7 +1,7 @@
 """Read what a GGUF file says of itself: metadata, and where each tensor lies. Decodes no tensor.
 
-The format (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): the magic "GGUF", a version, two counts,
-then keys with typed values, then names with shapes, kinds and offsets, then the tensors, each aligned.
+The format (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): the magic "GGUF", a version, two
+counts, then keys with typed values, names with shapes, kinds and offsets, then the tensors, each aligned.
 Whatever does not describe the file exactly is refused: nothing is guessed about a file that lies.
 """
 
@@ -90,7 +90,9 @@ def read_gguf(path: Path) -> GgufFile:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as data:
                 return _read(path, data, size)
     except OSError as error:
-        raise CheckpointNotFound(f"{path} can't be read: {error.strerror}. Check your rights to it.") from error
+        raise CheckpointNotFound(
+            f"{path} can't be read: {error.strerror}. Check your rights to it."
+        ) from error
 
 
 def _read(path: Path, data: memoryview, size: int) -> GgufFile:
@@ -156,7 +158,8 @@ def _listed(cursor: Cursor) -> GgufTensor:
     num_dims = int(cursor.number("I"))
     if not 1 <= num_dims <= _MAX_DIMS:
         raise CheckpointCorrupt(
-            f"{cursor.where} gives the tensor {name!r} {num_dims} dimensions; 1 to {_MAX_DIMS} exist. Fetch the "
+            f"{cursor.where} gives the tensor {name!r} {num_dims} dimensions; 1 to {_MAX_DIMS} exist. Fetch "
+            "the "
             "file again."
         )
     dims = [cursor.count() for _ in range(num_dims)]
@@ -165,7 +168,8 @@ def _listed(cursor: Cursor) -> GgufTensor:
     if kind is None:
         raise UnsupportedConfig(
             f"{cursor.where} stores the tensor {name!r} as {OTHER_NAMES.get(number, f'kind {number}')}; "
-            f"{', '.join(sorted(one.name for one in KINDS.values()))} are read here. Take the model in one of "
+            f"{', '.join(sorted(one.name for one in KINDS.values()))} are read here. Take the model in one "
+            "of "
             "them, such as Q8_0 or Q4_K_M."
         )
     num_values = math.prod(dims)
@@ -181,12 +185,13 @@ def _listed(cursor: Cursor) -> GgufTensor:
 def _placed(
     path: Path, listed: list[GgufTensor], metadata: Mapping[str, GgufValue], header_end: int, size: int
 ) -> dict[str, GgufTensor]:
-    """Return the tensors with their places in the file, which must follow one another without gap or overlap."""
+    """Return the tensors with their places in the file, which must follow one another without a gap."""
     alignment = metadata.get("general.alignment", _ALIGNMENT)
     is_power = isinstance(alignment, int) and alignment >= 8 and alignment & (alignment - 1) == 0
     if not isinstance(alignment, int) or not is_power or alignment > 2**20:
         raise CheckpointCorrupt(
-            f"{path} has general.alignment = {alignment!r}; a power of 2 from 8 to 2**20 is needed. Fetch the "
+            f"{path} has general.alignment = {alignment!r}; a power of 2 from 8 to 2**20 is needed. Fetch "
+            "the "
             "file again."
         )
     start = -(-header_end // alignment) * alignment
@@ -197,12 +202,14 @@ def _placed(
             raise CheckpointCorrupt(f"{path} has the tensor {one.name!r} twice. Fetch the file again.")
         if one.begin != expected:
             raise CheckpointCorrupt(
-                f"{path} places the tensor {one.name!r} at byte {one.begin} of the tensors; byte {expected} comes "
+                f"{path} places the tensor {one.name!r} at byte {one.begin} of the tensors; byte {expected} "
+                "comes "
                 "next: they overlap, or leave a gap. Fetch the file again."
             )
         if start + one.end > size:
             raise CheckpointCorrupt(
-                f"{path} has {size} bytes, and the tensor {one.name!r} ends at byte {start + one.end}: the file "
+                f"{path} has {size} bytes, and the tensor {one.name!r} ends at byte {start + one.end}: the "
+                "file "
                 "is truncated. Fetch it again."
             )
         placed[one.name] = GgufTensor(one.name, one.kind, one.shape, start + one.begin, start + one.end)

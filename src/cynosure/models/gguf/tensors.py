@@ -1,7 +1,7 @@
 """Name a GGUF file's tensors as a checkpoint's folder does, and read them. Knows nothing of modules.
 
-llama.cpp rotates the queries and keys of Llama in neighbouring pairs, and its converter reorders their rows for
-that; Gemma's norms have their 1 added. Both are undone here, so that the families see a checkpoint like any.
+llama.cpp rotates the queries and keys of Llama in neighbouring pairs, and its converter reorders their rows
+for that; Gemma's norms have their 1 added. Both are undone here: the families see a checkpoint like any.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 
 from cynosure.core.errors import UnsupportedConfig
@@ -77,14 +77,14 @@ class GgufEntry:
     paired_heads: int | None = None
     offset: float = 0.0
 
-    def read(self, *, is_mapped: bool) -> Tensor:
-        """Return the tensor: a view of the file where that is possible and wanted.
+    @property
+    def is_plain(self) -> bool:
+        """Whether its bytes are numbers as they are."""
+        return self.kind in _PLAIN
 
-        Raises:
-            OSError: the file has become shorter.
-        """
-        content = self._mapped() if is_mapped or self.kind not in _PLAIN else self._copied()
-        if self.kind in _PLAIN:
+    def tensor(self, content: UInt8[Tensor, " num_bytes"]) -> Tensor:
+        """Return the tensor that its bytes hold; a view of them where nothing is to be decoded or undone."""
+        if self.is_plain:
             values = content.view(_PLAIN[self.kind])
         else:
             values = decode(self.kind, content.view(-1, self.block_bytes))
@@ -92,18 +92,6 @@ class GgufEntry:
         if self.paired_heads is not None:
             tensor = _unpaired(tensor, self.paired_heads)
         return tensor - self.offset if self.offset else tensor
-
-    def _mapped(self) -> Tensor:
-        # Reading a map behind the end of its file would end the process: whoever opens it looks at its size.
-        size = self.file.stat().st_size
-        whole = torch.from_file(str(self.file), shared=False, size=size, dtype=torch.uint8)
-        return whole[self.begin : self.end]
-
-    def _copied(self) -> Tensor:
-        data = np.fromfile(self.file, np.uint8, self.end - self.begin, offset=self.begin)
-        if data.nbytes != self.end - self.begin:
-            raise OSError("it has become shorter")
-        return torch.from_numpy(data)
 
 
 def gguf_entries(file: GgufFile) -> dict[str, GgufEntry]:
@@ -164,7 +152,8 @@ def _paired_heads(file: GgufFile, tensor: GgufTensor, name: str) -> int | None:
         return None
     if not isinstance(heads, int) or heads < 1 or tensor.shape[0] % (2 * heads):
         raise UnsupportedConfig(
-            f"{file.path} has {tensor.shape[0]} rows in {tensor.name} for {heads} heads; a multiple of twice as "
+            f"{file.path} has {tensor.shape[0]} rows in {tensor.name} for {heads} heads; a multiple of "
+            "twice as "
             "many is needed. Fetch the file again."
         )
     return heads

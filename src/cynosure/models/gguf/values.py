@@ -61,7 +61,8 @@ class Cursor:
         length = self.count()
         if length > max_bytes:
             raise CheckpointCorrupt(
-                f"{self.where} has a string of {length} bytes in its header at byte {self.position}; the limit "
+                f"{self.where} has a string of {length} bytes in its header at byte {self.position}; the "
+                "limit "
                 f"is {max_bytes}. Fetch the file again."
             )
         start = self._advance(length, "a string")
@@ -69,7 +70,8 @@ class Cursor:
             return str(self.data[start : start + length], "utf-8")
         except UnicodeDecodeError as error:
             raise CheckpointCorrupt(
-                f"{self.where} has a string in its header at byte {start} that is no UTF-8: {error.reason}. Fetch "
+                f"{self.where} has a string in its header at byte {start} that is no UTF-8: {error.reason}. "
+                "Fetch "
                 "the file again."
             ) from error
 
@@ -102,7 +104,8 @@ class Cursor:
         """How `struct` calls a kind; arrays of arrays are in no file that we know, and are not read."""
         if kind not in _FORMATS:
             raise CheckpointCorrupt(
-                f"{self.where} has a value of the kind {kind} in its header at byte {self.position}; there is no "
+                f"{self.where} has a value of the kind {kind} in its header at byte {self.position}; there "
+                "is no "
                 "such kind, or it is nested. Fetch the file again."
             )
         return _FORMATS[kind]
@@ -110,7 +113,8 @@ class Cursor:
     def _truth(self, value: int | float) -> bool:
         if value not in (0, 1):
             raise CheckpointCorrupt(
-                f"{self.where} has a truth value of {value} in its header before byte {self.position}; 0 or 1 is "
+                f"{self.where} has a truth value of {value} in its header before byte {self.position}; 0 or "
+                "1 is "
                 "needed. Fetch the file again."
             )
         return value == 1
@@ -128,5 +132,3 @@ class Cursor:
                 f"{self.where} is truncated, or its header lies: {what} at byte {self.position} would take "
                 f"{num_bytes} bytes, and {self.end - self.position} are left. Fetch the file again."
             )
-
-

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RawTokenizer
 from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import PreTokenizer
 
 from cynosure.core.errors import CheckpointCorrupt, UnsupportedConfig
 from cynosure.models.gguf.advice import (
@@ -98,7 +99,9 @@ def gguf_tokenizer(file: GgufFile) -> tuple[RawTokenizer, dict[str, JsonValue]]:
         )
     _add_tokens(raw, file)
     texts = tokens_of(file)
-    named = {ours: texts[found] for name, ours in NAMED.items() if (found := token_id(file, name)) is not None}
+    named = {
+        ours: texts[found] for name, ours in NAMED.items() if (found := token_id(file, name)) is not None
+    }
     return raw, {
         **named,
         "add_bos_token": _truth(file, "add_bos_token", adds_bos),
@@ -118,7 +121,9 @@ def _byte_level(file: GgufFile) -> tuple[RawTokenizer, bool]:
     if not isinstance(merges, tuple):
         raise CheckpointCorrupt(f"{file.path} has no tokenizer.ggml.merges. Fetch the file again.")
     raw = _bpe(file, (_pair(file, merge) for merge in merges), ignore_merges=cut.takes_whole_words)
-    steps = [pre_tokenizers.Digits(individual_digits=True)] if cut.has_single_digits else []
+    steps: list[PreTokenizer] = []
+    if cut.has_single_digits:
+        steps.append(pre_tokenizers.Digits(individual_digits=True))
     if cut.words is not None:
         steps.append(pre_tokenizers.Split(Regex(cut.words), "isolated"))
     steps.append(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=cut.words is None))
@@ -140,7 +145,8 @@ def _sentence_piece(file: GgufFile) -> RawTokenizer:
     charsmap = file.metadata.get("tokenizer.ggml.precompiled_charsmap")
     if charsmap or _truth(file, "remove_extra_whitespaces", False):
         raise UnsupportedConfig(
-            f"{file.path} rewrites text before it is cut into pieces, which is not read here. Take the model's "
+            f"{file.path} rewrites text before it is cut into pieces, which is not read here. Take the "
+            "model's "
             "own folder."
         )
     unknown = token_id(file, "unknown")
@@ -223,5 +229,7 @@ def _add_tokens(raw: RawTokenizer, file: GgufFile) -> None:
 def _truth(file: GgufFile, name: str, default: bool) -> bool:
     value = file.metadata.get(f"tokenizer.ggml.{name}", default)
     if not isinstance(value, bool):
-        raise CheckpointCorrupt(f"{file.path} has tokenizer.ggml.{name} = {value!r}; it is yes or no. Fetch it again.")
+        raise CheckpointCorrupt(
+            f"{file.path} has tokenizer.ggml.{name} = {value!r}; it is yes or no. Fetch it again."
+        )
     return value

@@ -56,7 +56,8 @@ async def create_response(
     variables = reasoning_variables(model.name, chat_of(model), body.effort)
     turns = body.instruction_turns + before + body.turns
     prompt = await build_prompt(model, turns, offer.tools, variables)
-    turn = await begin_turn(model, prompt, offer, [], body.sampling(room_after(model, prompt)))
+    sampling = body.sampling(room_after(model, prompt))
+    turn = await begin_turn(model, prompt, offer, [], sampling, body.session)
     is_kept = body.store is not False
     writer = ResponseWriter(
         _begun(body, is_kept),

@@ -15,7 +15,7 @@ from cynosure.models.chat_prompt import CallerText, Message
 from cynosure.models.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.completions import Usage
 from cynosure.server.schemas.generation import GenerationFields
-from cynosure.server.schemas.wire import Count1, Never, Piece, Text, WireRequest
+from cynosure.server.schemas.wire import Count1, Never, Piece, Text, Whole, WireRequest
 
 MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_CALLS, MAX_VARIABLES = 2048, 256, 128, 128, 16
 
@@ -142,7 +142,7 @@ class Conversation(WireRequest):
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     tools: Annotated[list[ToolParam], Field(max_length=MAX_TOOLS)] | None = None
     chat_template_kwargs: (
-        Annotated[dict[Text, bool | int | float | Text], Field(max_length=MAX_VARIABLES)] | None
+        Annotated[dict[Text, bool | Whole | float | Text], Field(max_length=MAX_VARIABLES)] | None
     ) = None
 
     @property

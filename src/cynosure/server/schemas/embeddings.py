@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from cynosure.server.schemas.wire import Count0, Text, WireRequest
+from cynosure.server.schemas.wire import Count0, Count1, Text, WireRequest
 
 MAX_INPUTS = 2048
 
@@ -21,7 +21,7 @@ class EmbeddingsRequest(WireRequest):
     model: Text
     input: Text | Texts | TokenIds | ManyTokenIds
     encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = None
+    dimensions: Count1 | None = None
 
     @property
     def items(self) -> list[str | list[int]]:

@@ -1,6 +1,6 @@
 """Shape what completions and chat share: where a text ends, how often and how urgently. Computes nothing.
 
-`stop`, `stream`, `n` and `prompt_cache_...` are OpenAI's; `include_stop_str_in_output`,
+`stop`, `stream` and `n` are OpenAI's; `include_stop_str_in_output`,
 `skip_special_tokens`, `return_token_ids` and `priority` are vLLM's; `deadline_ms`, `reproducible` and
 `speculation` are our own.
 """
@@ -8,13 +8,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from cynosure.engine.sampling import SamplingParams
-from cynosure.engine.session import MAX_NAME_CHARS, Session
 from cynosure.server.schemas.sampling import SamplingFields
+from cynosure.server.schemas.session import SessionFields
 from cynosure.server.schemas.wire import Never, Text, WireRequest
 from cynosure.server.services import Generation
 from cynosure.server.stop_text import StopText
@@ -35,12 +35,10 @@ class StreamOptions(WireRequest):
     include_obfuscation: Never = False
 
 
-class GenerationFields(SamplingFields):
+class GenerationFields(SamplingFields, SessionFields):
     """Fields of a request that say what to do with the text, and when.
 
-    A request may stand back behind others (`priority` above 0), never push ahead of them. What is computed of
-    a prompt serves later requests anyway; `prompt_cache_key` names a session, whose pages stay longest, and
-    `prompt_cache_retention` `24h` has them kept on disk.
+    A request may stand back behind others (`priority` above 0), never push ahead of them.
     """
 
     stop: Stop | Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
@@ -53,8 +51,7 @@ class GenerationFields(SamplingFields):
     priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] | None = None
     deadline_ms: Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS)] | None = None
     reproducible: bool | None = None
-    prompt_cache_key: Annotated[Text, Field(min_length=1, max_length=MAX_NAME_CHARS)] | None = None
-    prompt_cache_retention: Literal["in_memory", "in-memory", "24h"] | None = None
+    speculation: bool | None = None
 
     @model_validator(mode="after")
     def _stream_options_need_a_stream(self) -> Self:
@@ -63,19 +60,12 @@ class GenerationFields(SamplingFields):
         return self
 
     @model_validator(mode="after")
-    def _a_session_has_a_name(self) -> Self:
-        if self.prompt_cache_retention == "24h" and self.prompt_cache_key is None:
-            raise ValueError("prompt_cache_retention 24h needs a prompt_cache_key, which names the session")
+    def _what_is_reproducible_shares_nothing(self) -> Self:
         if self.prompt_cache_key is not None and self.reproducible:
             raise ValueError("a reproducible request shares no pages; leave prompt_cache_key out")
+        if self.speculation and self.reproducible:
+            raise ValueError("a reproducible request computes each token alone; leave speculation out")
         return self
-
-    @property
-    def session(self) -> Session | None:
-        """Whose pages these are, where the request says so."""
-        if self.prompt_cache_key is None:
-            return None
-        return Session(self.prompt_cache_key, is_on_disk=self.prompt_cache_retention == "24h")
 
     @property
     def stops(self) -> list[str]:
@@ -104,4 +94,5 @@ class GenerationFields(SamplingFields):
             is_reproducible=self.reproducible is True,
             skips_special=self.skip_special_tokens is not False,
             session=self.session,
+            speculation=self.speculation,
         )

@@ -14,6 +14,7 @@ from cynosure.models.tool_offer import Tool, ToolChoice, ToolOffer
 from cynosure.server.schemas.chat import MAX_TOOLS, ChatLogprob, FunctionName
 from cynosure.server.schemas.constraints import JsonObjectFormat, TextFormat
 from cynosure.server.schemas.response_input import InputItem, InputItems, MessageItem, Status, turns_of
+from cynosure.server.schemas.session import SessionFields
 from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest
 
 MAX_METADATA = 16
@@ -88,7 +89,7 @@ class ResponseStreamOptions(WireRequest):
     include_obfuscation: Never | None = None
 
 
-class ResponsesRequest(WireRequest):
+class ResponsesRequest(SessionFields):
     """What to read, and how to answer. Fields with one permitted value are known and not served otherwise."""
 
     model_config = ConfigDict(

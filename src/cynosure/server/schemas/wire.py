@@ -44,6 +44,8 @@ Zero = Annotated[int, Field(ge=0, le=0)]
 MAX_COUNT = 2**31 - 1
 Count0 = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Count1 = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+#: What every reader of JSON keeps exactly.
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
 class UnknownField(ValueError):
