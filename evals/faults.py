@@ -73,8 +73,12 @@ def in_process(run: InProcess, num_faults: int) -> Tally:
         count = min(run.num_seats * NUM_TARGETS // NUM_SEATS, num_faults - tally.injected)
         faults = new_faults(dice, fault_engine.KINDS, count, run.num_seats)
         wave = run.wave(faults)
-        assert not run.missed(faults), f"the faults of {run.missed(faults)} did not strike"
-        tally.add(wave, faults, run.undisturbed, run.num_leaked)
+        # Whoever ended before its own fault could strike was hurt by an earlier one: by a page that was kept.
+        early = run.missed(faults)
+        struck = {seat: fault for seat, fault in faults.items() if seat not in early}
+        judged = {seat: outcome for seat, outcome in wave.items() if seat not in early}
+        tally.add(judged, struck, run.undisturbed, run.num_leaked)
+        tally.collateral += len(early)
     return tally
 
 

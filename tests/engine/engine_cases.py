@@ -31,7 +31,9 @@ class Ear:
         return [event.token_id for event in self.events[request_id] if isinstance(event, TokenEvent)]
 
     def logprobs(self, request_id: str) -> list[float]:
-        return [event.logprob for event in self.events[request_id] if isinstance(event, TokenEvent)]
+        found = [event.logprob for event in self.events[request_id] if isinstance(event, TokenEvent)]
+        assert None not in found, "log-probabilities were not asked for"
+        return [value for value in found if value is not None]
 
     def end(self, request_id: str) -> Event:
         """The one terminal event, which must be the last."""
@@ -48,7 +50,7 @@ def new_core(model: LanguageModel, settings: EngineSettings = SMALL) -> EngineCo
 
 def ask(request_id: str, prompt: Sequence[int], max_tokens: int = 8, **options: object) -> Request:
     """A greedy request, save for `options` of the request itself."""
-    params = SamplingParams(max_tokens=max_tokens, temperature=0.0)
+    params = SamplingParams(max_tokens=max_tokens, temperature=0.0, logprobs=0)
     return Request(request_id, tuple(prompt), **{"params": params, **options})  # type: ignore[arg-type]
 
 

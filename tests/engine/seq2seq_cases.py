@@ -54,7 +54,7 @@ def ask(
     **sampling: object,
 ) -> Request:
     """A greedy request, save for what `sampling` says."""
-    fields = {"max_tokens": max_tokens, "temperature": 0.0, **sampling}
+    fields = {"max_tokens": max_tokens, "temperature": 0.0, "logprobs": 0, **sampling}
     params = SamplingParams(**fields)  # type: ignore[arg-type]
     return Request(request_id, tuple(prompt), params, tenant, is_reproducible=is_reproducible)
 

@@ -46,7 +46,7 @@ def cache() -> Iterator[GrammarCache]:
 def request_of(
     name: str, constraint: Constraint | None, seed: int = 0, max_tokens: int = 400, **more: object
 ) -> Request:
-    params = SamplingParams(max_tokens=max_tokens, seed=seed, constraint=constraint)
+    params = SamplingParams(max_tokens=max_tokens, seed=seed, constraint=constraint, logprobs=0)
     return Request(name, PROMPT, replace(params, **more))  # type: ignore[arg-type]
 
 

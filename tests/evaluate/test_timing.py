@@ -15,7 +15,7 @@ def test_times_of_one_answer() -> None:
 def test_rates_are_over_the_whole_load_and_not_over_one_answer() -> None:
     found = summarise([Timing(0.0, 1.0, 3.0, 100, 11), Timing(0.0, 2.0, 4.0, 100, 21)], num_failed=3)
     assert (found.num_answers, found.num_failed) == (2, 3)
-    assert found.prefill_tokens_per_s == pytest.approx(200 / 2.0)
+    assert found.prefill_tokens_per_s == pytest.approx(100.0)
     assert found.tokens_per_s == pytest.approx(32 / 4.0)
     assert found.requests_per_s == pytest.approx(0.5)
     assert (found.ttft_p50_s, found.ttft_p99_s) == (1.0, 2.0)

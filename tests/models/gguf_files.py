@@ -1,7 +1,7 @@
-"""Write small GGUF files with the public writer, and folders of the same weights. Knows nothing of our reader.
+"""Write small GGUF files with the public writer, and folders of the same weights. Runs nothing of ours.
 
-A matrix is quantised row by row, so that what the public package gives back for a matrix of the folder is what
-a reader must find, whichever order the file keeps the rows in.
+A matrix is quantised row by row, so that what the public package gives back for a matrix of the folder is
+what a reader must find, whichever order the file keeps the rows in.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ _SHAPE = {
 }
 
 
-def _config(architecture: str, **more: Any) -> dict[str, Any]:
+def _config(architecture: str, **more: object) -> dict[str, Any]:
     return {"architectures": [architecture], **_SHAPE, **more}
 
 
@@ -179,7 +179,7 @@ def paired(rows: np.ndarray, num_heads: int) -> np.ndarray:
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)
 
 
-def write_pair(folder: Path, model: Model, kind: Kind = Kind.F32, **more: Any) -> tuple[Path, Path]:
+def write_pair(folder: Path, model: Model, kind: Kind = Kind.F32, **more: object) -> tuple[Path, Path]:
     """Write a GGUF file with matrices of one kind, and a folder of the same weights; return both.
 
     Args:
@@ -194,7 +194,7 @@ def write_pair(folder: Path, model: Model, kind: Kind = Kind.F32, **more: Any) -
     path = folder / "model.gguf"
     writer = gguf.GGUFWriter(path, model.arch)
     _write_metadata(writer, model, more)
-    vocab_size = len(more.get("tokenizer.ggml.tokens", ())) or VOCAB
+    vocab_size = _length(more.get("tokenizer.ggml.tokens")) or VOCAB
     tensors: dict[str, torch.Tensor] = {}
     for name, theirs, shape in _tensors(model, vocab_size):
         if len(shape) == 1:
@@ -220,12 +220,16 @@ def write_pair(folder: Path, model: Model, kind: Kind = Kind.F32, **more: Any) -
     return path, kept
 
 
+def _length(listed: object) -> int:
+    return len(listed) if isinstance(listed, list) else 0
+
+
 def _for_llama(model: Model, name: str, rows: np.ndarray) -> np.ndarray:
     heads = {"q_proj": HEADS, "k_proj": KV_HEADS}.get(name.split(".")[-2])
     return paired(rows, heads) if model.arch == "llama" and heads else rows
 
 
-def _write_metadata(writer: gguf.GGUFWriter, model: Model, more: Mapping[str, Any]) -> None:
+def _write_metadata(writer: gguf.GGUFWriter, model: Model, more: Mapping[str, object]) -> None:
     values: dict[str, Any] = {
         f"{model.arch}.{name}": value
         for name, value in {
@@ -254,7 +258,7 @@ def write_header(path: Path, metadata: Mapping[str, Any]) -> Path:
     return path
 
 
-def _add(writer: gguf.GGUFWriter, metadata: Mapping[str, Any]) -> None:
+def _add(writer: gguf.GGUFWriter, metadata: Mapping[str, object]) -> None:
     """Add keys by the kinds of their values; what is `...` is left out."""
     for key, value in metadata.items():
         if isinstance(value, bool):

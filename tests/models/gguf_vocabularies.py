@@ -16,13 +16,21 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 Metadata = dict[str, Any]
 
 #: How published `tokenizer.json` files cut text, by the name that llama.cpp gives the way.
-_QWEN2 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_QWEN2 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 _TEKKEN = (
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
     r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|"
     r"\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_PATTERNS = {"llama-bpe": _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|"), "qwen2": _QWEN2, "tekken": _TEKKEN}
+_PATTERNS = {
+    "llama-bpe": _QWEN2.replace(r"|\p{N}|", r"|\p{N}{1,3}|"),
+    "qwen2": _QWEN2,
+    "deepseek-r1-qwen": _QWEN2,
+    "tekken": _TEKKEN,
+}
 
 
 def cut_like(pre: str) -> Tokenizer:
@@ -38,7 +46,7 @@ def cut_like(pre: str) -> Tokenizer:
     return tokenizer
 
 
-def byte_level_metadata(tokenizer: Tokenizer, pre: str, **more: Any) -> Metadata:
+def byte_level_metadata(tokenizer: Tokenizer, pre: str, **more: object) -> Metadata:
     """Keys of a file with a byte-level vocabulary; `more` are keys after `tokenizer.ggml.`."""
     words = sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1])
     added = {token.content: token for token in tokenizer.get_added_tokens_decoder().values()}
@@ -57,7 +65,7 @@ def byte_level_metadata(tokenizer: Tokenizer, pre: str, **more: Any) -> Metadata
     )
 
 
-def piece_metadata(**more: Any) -> Metadata:
+def piece_metadata(**more: object) -> Metadata:
     """Keys of a file with the pieces of `byte_fallback`, whose merges come in the order of their scores."""
     words = sorted(byte_fallback().get_vocab().items(), key=lambda pair: pair[1])
     order = {"th": -1.0, "the": -2.0, "▁the": -3.0}
@@ -74,5 +82,5 @@ def piece_metadata(**more: Any) -> Metadata:
     )
 
 
-def _named(**values: Any) -> Metadata:
+def _named(**values: object) -> Metadata:
     return {f"tokenizer.ggml.{name}": value for name, value in values.items()}

@@ -23,6 +23,8 @@ from tests.models.brand_mutants import FAULTS
 from tests.models.brand_oracle import FIRST, MATHS, engine, errors_of, pair_of
 from tests.models.decoder_oracle import TOLERANCE, gap, logits_of, peakedness
 
+#: Brands whose published graph rotates whole heads, whatever their config says.
+WHOLLY_ROTARY = ("mixtral", "qwen2-moe", "olmo2", "smollm3", "granite", "starcoder2", "falcon-7b", "cohere2")
 #: Why a layer is not served whole by kernels, where it has arithmetic that they do not know.
 KERNELS_REFUSE = {
     "olmo2": "no norm before them",
@@ -95,6 +97,7 @@ def test_an_unknown_key_is_refused_by_name(name: str) -> None:
         ("qwen3-moe", {"num_experts": 5, "num_local_experts": 6}, "num_local_experts"),
         ("smollm3", {"no_rope_layers": [1, 0]}, "no_rope_layers"),
         ("starcoder2", {"mlp_type": "gated"}, "mlp_type"),
+        *((name, {"partial_rotary_factor": 0.5}, "partial_rotary_factor") for name in WHOLLY_ROTARY),
         ("gpt-neox", {"num_attention_heads": 5}, "5 heads"),
         ("falcon-7b", {"alibi": True}, "alibi"),
         ("falcon-7b", {"num_ln_in_parallel_attn": 2}, "num_ln_in_parallel_attn"),

@@ -165,7 +165,7 @@ def test_damaged_bytes_are_read_or_refused(tmp_path: Path, seed: int) -> None:
 def test_an_architecture_that_is_missing(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(built([], 0))
-    with pytest.raises(CheckpointCorrupt, match="names no general.architecture"):
+    with pytest.raises(CheckpointCorrupt, match=r"names no general\.architecture"):
         _ = read_gguf(path).architecture
 
 

@@ -222,7 +222,8 @@ def test_what_the_benchmark_exports_is_its_folder(tmp_path: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    _, folder = write_pair(tmp_path, replace(MODELS["llama"], is_tied=True), Kind.BF16)
+    vocabulary = byte_level_metadata(cut_like("gpt-2"), "gpt-2")
+    _, folder = write_pair(tmp_path, replace(MODELS["llama"], is_tied=True), Kind.BF16, **vocabulary)
     config = json.loads((folder / "config.json").read_text())
     config |= {"model_type": "llama", "eos_token_id": 0, "dtype": "bfloat16"}
     (folder / "config.json").write_text(json.dumps(config))

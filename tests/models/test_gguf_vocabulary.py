@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def assert_same(ours: Tokenizer, theirs: Tokenizer) -> None:
     assert ours.vocab_size == theirs.vocab_size
 
 
-@pytest.mark.parametrize("pre", PRES)
+@pytest.mark.parametrize("pre", [*PRES, "deepseek-r1-qwen"])
 def test_byte_level(tmp_path: Path, pre: str) -> None:
     tokenizer = cut_like(pre)
     more = {"bos_token_id": 0, "add_bos_token": False}
@@ -100,12 +101,12 @@ def test_pieces_without_a_space_in_front(tmp_path: Path) -> None:
 
 
 def merged(text: str, scores: dict[str, float]) -> list[str]:
-    """SentencePiece's rule, plainly: of all neighbours that make a piece, the best one first, then leftmost."""
+    """SentencePiece's rule, plainly: of all neighbours that make a piece, the best one, then the first."""
     parts = list(text)
     while True:
         pairs = [
             (-scores[left + right], at)
-            for at, (left, right) in enumerate(zip(parts, parts[1:], strict=False))
+            for at, (left, right) in enumerate(itertools.pairwise(parts))
             if left + right in scores
         ]
         if not pairs:
@@ -118,7 +119,7 @@ def test_merges_follow_from_scores(tmp_path: Path) -> None:
     dice = random.Random(5)
     pieces = sorted({"".join(dice.choices("abc", k=dice.randint(2, 5))) for _ in range(60)})
     dice.shuffle(pieces)
-    scores = {letter: -99.0 for letter in "abc"} | {piece: -float(at) for at, piece in enumerate(pieces)}
+    scores = dict.fromkeys("abc", -99.0) | {piece: -float(at) for at, piece in enumerate(pieces)}
     metadata = {
         "tokenizer.ggml.model": "llama",
         "tokenizer.ggml.tokens": list(scores),

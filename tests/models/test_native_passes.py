@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from jaxtyping import Float
@@ -156,33 +158,27 @@ def test_parts_are_timed_where_that_is_asked_for() -> None:
     assert all(time.nanoseconds > 0 for time in runner.times)
 
 
-LONG = 300  # keys are visited in tiles of 128
-
-
-def last_row(graph: Decoder, pieces: list[int], *, is_reproducible: bool) -> Float[Tensor, " vocab"]:
-    """The last logits of tokens that were computed in pieces, in pages that lie anywhere."""
-    runner, tokens, done = Runner(graph, graph.new_paged_cache(48, BLOCK)), ids(LONG, 3), 0
-    assert sum(pieces) == LONG
-    table = tuple(number * 5 % 48 for number in range(48))
-    for piece in pieces:
-        work = Work(tokens[done : done + piece], done, table, 1, is_reproducible)
-        logits = runner.run([work])[0][-1].clone()
-        done += piece
-    return logits
+def decoded(graph: Decoder, num_others: int, *, is_reproducible: bool) -> Float[Tensor, " vocab"]:
+    """Logits of one sequence's next token, computed beside those of others."""
+    runner = Runner(graph, graph.new_paged_cache(16 * (num_others + 1), BLOCK))
+    work = [Work(ids(30, seed), 0, pages(seed), 1, is_reproducible) for seed in range(num_others + 1)]
+    for one in work:
+        runner.run([one])
+    steps = [replace(one, token_ids=(5,), past_len=30) for one in work]
+    return runner.run(steps)[0][-1].clone()
 
 
 @pytest.mark.parametrize("quantize", [None, "int8", "int4"])
-def test_one_way_gives_the_same_bits_however_the_tokens_are_cut(quantize: str | None) -> None:
-    """What was decoded is prefilled after a preemption, by products that are computed in the same way."""
+def test_a_fixed_way_gives_a_row_the_same_bits_in_company(quantize: str | None) -> None:
     graph = native("llama", "bfloat16", quantize)
-    whole = last_row(graph, [LONG], is_reproducible=True)
-    for pieces in ([LONG - 2, 1, 1], [BLOCK] * 37 + [4], [200] + [1] * 100, [1] * LONG, [255, 45]):
-        assert torch.equal(last_row(graph, pieces, is_reproducible=True), whole)
+    alone = decoded(graph, 0, is_reproducible=True)
+    for num_others in (1, 2, 3):
+        assert torch.equal(decoded(graph, num_others, is_reproducible=True), alone)
 
 
 @pytest.mark.skipif(bool(why_none()) or not has_tiles(Type.BFLOAT16), reason="this variant has one way")
 def test_the_way_that_is_fastest_gives_other_bits() -> None:
-    """The positive control: without a fixed way, how tokens are cut is seen."""
+    """The positive control: from three rows on, products are computed in tiles."""
     graph = native("llama", "bfloat16")
-    whole = last_row(graph, [LONG], is_reproducible=False)
-    assert not torch.equal(last_row(graph, [1] * LONG, is_reproducible=False), whole)
+    alone, crowd = (decoded(graph, num_others, is_reproducible=False) for num_others in (0, 3))
+    assert not torch.equal(crowd, alone)

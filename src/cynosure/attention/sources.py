@@ -37,7 +37,7 @@ class Source(ABC):
 
     @property
     def lies_well(self) -> bool:
-        """Whether keys and values lie in memory, the channels of each side by side: what kernels can point to."""
+        """Whether kernels can point to keys and values: they lie in memory, channels side by side."""
         return False
 
     @abstractmethod

@@ -108,7 +108,7 @@ def table(measured: Mapping[str, Summary]) -> list[str]:
         tokens = f"{one.prompt_tokens:.0f}+{one.output_tokens:.0f}"
         rows.append(
             f"{load:<14}{tokens:>11}{_ms(one.ttft_p50_s):>11}{_ms(one.ttft_p99_s):>9}"
-            f"{_ms(one.tpot_p50_s):>11}{_ms(one.tpot_p99_s):>9}{one.prefill_tokens_per_s:>11.0f}"
+            f"{_ms(one.tpot_p50_s):>11}{_ms(one.tpot_p99_s):>9}{_rate(one.prefill_tokens_per_s):>11}"
             f"{one.tokens_per_s:>10.1f}{one.num_failed:>8}"
         )
     return [*rows, "times in milliseconds: to the first token (TTFT), per later token (TPOT)"]
@@ -116,6 +116,10 @@ def table(measured: Mapping[str, Summary]) -> list[str]:
 
 def _ms(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.1f}"
+
+
+def _rate(tokens_per_s: float | None) -> str:
+    return "-" if tokens_per_s is None else f"{tokens_per_s:.0f}"
 
 
 def _checkpoint(arguments: argparse.Namespace, clients: Sequence[int]) -> dict[str, Summary]:

@@ -148,7 +148,8 @@ def _summary(answers: Sequence[Timing | _Failure]) -> Summary:
     failures = Counter(one.why for one in answers if isinstance(one, _Failure))
     if not timings:
         raise EnvironmentFault(f"no request was answered. Most often: {failures.most_common(1)[0][0]}")
-    return summarise(timings, failures.total())
+    # Who asks again, or comes later, is read after others were answered.
+    return replace(summarise(timings, failures.total()), prefill_tokens_per_s=None)
 
 
 def _words(dice: random.Random, count: int) -> str:

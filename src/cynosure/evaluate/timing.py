@@ -32,8 +32,8 @@ class Timing:
 class Summary:
     """What a load came to. Rates are over the time from the first question to the last token.
 
-    `prefill_tokens_per_s` are the prompts' tokens over the time until every answer had begun; it means
-    something only where all were asked at once.
+    `prefill_tokens_per_s` are the prompts' tokens over the time until every answer had begun; None where not
+    all were asked at once.
     """
 
     num_answers: int
@@ -44,7 +44,7 @@ class Summary:
     ttft_p99_s: float
     tpot_p50_s: float | None
     tpot_p99_s: float | None
-    prefill_tokens_per_s: float
+    prefill_tokens_per_s: float | None
     tokens_per_s: float
     requests_per_s: float
 

@@ -113,7 +113,7 @@ def load(
     chosen = choose_dtype(dtype, config, weights)
     graph = empty_graph(brand, spec, scheme, chosen)
     tensors = graph_tensors(brand, spec, weights, graph, stored)
-    # Beside matrices of 16 bits, GGUF files keep norms in 32: there, `keep` is what the matrices are stored in.
+    # Beside matrices of 16 bits, GGUF files keep norms in 32: there, `keep` means the dtype of the matrices.
     is_kept = dtype == "keep" and not is_gguf(folder)
     fill(graph, tensors, None if is_kept else chosen, ignore=brand.ignore)
     return LanguageModel(folder, brand, spec, graph.eval(), chosen, backend, scheme)

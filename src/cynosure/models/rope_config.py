@@ -60,7 +60,7 @@ def read_rope(
     head_dim: int,
     *,
     theta: float | None = 10_000.0,
-    share: float = 1.0,
+    share: float | None = 1.0,
     layer_type: str | None = None,
     is_interleaved: bool = False,
 ) -> Rope:
@@ -70,7 +70,8 @@ def read_rope(
         reader: a config that holds `max_position_embeddings`.
         head_dim: channels of a head.
         theta: what an absent base means; `None` requires one.
-        share: of a head's channels are rotated where the config does not say.
+        share: of a head's channels are rotated where the config does not say; `None` where the published
+            graph rotates them all whatever it says, so that a config that says otherwise is refused.
         layer_type: the key under which `rope_parameters` keeps these layers' own, where it does.
         is_interleaved: neighbouring channels pair up, instead of halves.
 
@@ -83,14 +84,20 @@ def read_rope(
         reader.take(DECLARED_LENGTH, int, None, positive=True),
     )
     base = reader.take("rope_theta", float, theta, positive=True)
-    share = reader.take("partial_rotary_factor", float, share, positive=True)
+    stated = reader.take("partial_rotary_factor", float, None, positive=True)
     values = _parameters(reader, layer_type)
     if values is None:
         values = ConfigReader({}, reader.where)
     base = values.take("rope_theta", float, base, positive=True)
     if base is None:
         raise UnsupportedConfig(f"{reader.where} lacks rope_theta; it has no default here. Add it.")
-    dim = int(head_dim * values.take("partial_rotary_factor", float, share, positive=True))
+    stated = values.take("partial_rotary_factor", float, stated, positive=True)
+    if share is None and stated not in (None, 1.0):
+        raise UnsupportedConfig(
+            f"{values.where} has partial_rotary_factor = {stated}, which the published graph of this "
+            "architecture does not read. Remove it, or report the checkpoint."
+        )
+    dim = int(head_dim * (share or 1.0 if stated is None else stated))
     try:
         scaling, longest = _scaling(values, lengths)
         length = declared_length(reader, longest)

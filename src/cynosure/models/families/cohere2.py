@@ -35,7 +35,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     hidden_size = reader.take("hidden_size", int, positive=True)
     num_layers = reader.take("num_hidden_layers", int, positive=True)
     heads = read_heads(reader, hidden_size)
-    rope = read_rope(reader, heads.head_dim, is_interleaved=True)
+    rope = read_rope(reader, heads.head_dim, share=None, is_interleaved=True)
     norm = NormSpec(NormKind.LAYER, reader.take("layer_norm_eps", float, 1e-5, positive=True))
     has_bias = reader.take("attention_bias", bool, False)
     mlp = MlpSpec(

@@ -18,7 +18,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     """Return the spec of a `GraniteForCausalLM`."""
     hidden_size = reader.take("hidden_size", int, positive=True)
     heads = read_heads(reader, hidden_size)
-    rope = read_rope(reader, heads.head_dim)
+    rope = read_rope(reader, heads.head_dim, share=None)
     norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, 1e-6, positive=True))
     has_bias = reader.take("attention_bias", bool, False)
     # In the place of the usual inverse root of head_dim.

@@ -61,7 +61,7 @@ def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
         hidden_size = reader.take("hidden_size", int, positive=True)
         num_layers = reader.take("num_hidden_layers", int, positive=True)
         heads = read_heads(reader, hidden_size)
-        rope = read_rope(reader, heads.head_dim, theta=switches.theta)
+        rope = read_rope(reader, heads.head_dim, theta=switches.theta, share=None)
         norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, 1e-6, positive=True))
         biases = switches.biases(reader)
         windows = switches.windows(reader, num_layers)

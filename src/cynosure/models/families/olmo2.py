@@ -27,7 +27,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     """Return the spec of an `Olmo2ForCausalLM`."""
     hidden_size = reader.take("hidden_size", int, positive=True)
     heads = read_heads(reader, hidden_size)
-    rope = read_rope(reader, heads.head_dim)
+    rope = read_rope(reader, heads.head_dim, share=None)
     norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, 1e-5, positive=True))
     has_bias = reader.take("attention_bias", bool, False)
     attention = SelfAttentionSpec(

@@ -21,7 +21,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     hidden_size = reader.take("hidden_size", int, positive=True)
     num_layers = reader.take("num_hidden_layers", int, positive=True)
     heads = read_heads(reader, hidden_size)
-    rope = read_rope(reader, heads.head_dim, theta=2_000_000.0)
+    rope = read_rope(reader, heads.head_dim, theta=2_000_000.0, share=None)
     norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, 1e-6, positive=True))
     has_bias = reader.take("attention_bias", bool, False)
     mlp = MlpSpec(

@@ -24,7 +24,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     """Return the spec of a `Starcoder2ForCausalLM`."""
     hidden_size = reader.take("hidden_size", int, positive=True)
     heads = read_heads(reader, hidden_size)
-    rope = read_rope(reader, heads.head_dim)
+    rope = read_rope(reader, heads.head_dim, share=None)
     norm = NormSpec(NormKind.LAYER, reader.take("norm_epsilon", float, 1e-5, positive=True), has_bias=True)
     has_bias = reader.take("use_bias", bool, True)
     window = reader.take("sliding_window", int, None, positive=True)

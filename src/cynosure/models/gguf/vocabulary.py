@@ -32,6 +32,7 @@ from cynosure.models.json_file import JsonValue
 
 _LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
 _REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_QWEN2 = rf"{_LETTERS}|\p{{N}}|{_REST}"
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 _TEKKEN = (
     rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+|[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*|\p{{N}}"
@@ -67,7 +68,8 @@ _CUTS: Mapping[str, _Cut] = MappingProxyType(
         "llama-bpe": _LLAMA3,
         "llama3": _LLAMA3,
         "llama-v3": _LLAMA3,
-        "qwen2": _Cut(rf"{_LETTERS}|\p{{N}}|{_REST}", is_composed=True),
+        "qwen2": _Cut(_QWEN2, is_composed=True),
+        "deepseek-r1-qwen": _Cut(_QWEN2),
         "tekken": _Cut(_TEKKEN, takes_whole_words=True, adds_bos=True),
     }
 )
