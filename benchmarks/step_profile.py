@@ -1,10 +1,10 @@
-"""Say where a decoding step's time goes: in kernels, and around them, part by part. Computes no speed to publish.
+"""Say where a decoding step's time goes: in kernels, and around them, part by part. Publishes nothing.
 
     python benchmarks/step_profile.py FOLDER [--quantize int8] [--clients 1 16] [--context 64] [--steps 64]
 
-FOLDER holds a checkpoint, such as `python benchmarks/shapes.py` writes. Medians over the steps; the parts around
-the kernels are timed from outside, each with what it calls, less what is listed on its own. Kernels are timed by
-the clock on the wall, what stands around them by that of its thread, which a busy neighbour does not slow down.
+FOLDER holds a checkpoint, such as `python benchmarks/shapes.py` writes. Medians over the steps; the parts
+around the kernels are timed from outside, each with what it calls, less what is listed on its own. Kernels
+are timed by the clock on the wall, what stands around them by that of its thread.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def watched() -> Stopwatch:
     return watch
 
 
-def decode(engine: EngineCore, watch: Stopwatch, num_clients: int, context: int, steps: int) -> dict[str, float]:
+def decode(
+    engine: EngineCore, watch: Stopwatch, num_clients: int, context: int, steps: int
+) -> dict[str, float]:
     """Decode for some clients; return the median of each part in seconds."""
     for client in range(num_clients):
         prompt = torch.randint(1, 30_000, (context,)).tolist()
@@ -121,7 +123,10 @@ def main() -> None:
         parts = decode(engine, watch, num_clients, arguments.context, arguments.steps)
         whole = sum(parts.values())
         around = whole - parts.get(KERNELS, 0.0)
-        print(f"\n{num_clients} sequences: {1e3 * whole:.2f} ms a step, {1e6 * around:.0f} us around kernels, ", end="")
+        print(
+            f"\n{num_clients} sequences: {1e3 * whole:.2f} ms a step, {1e6 * around:.0f} us around kernels, ",
+            end="",
+        )
         print(f"{100 * around / whole:.1f}%")
         for part, taken in sorted(parts.items(), key=lambda item: -item[1]):
             print(f"  {part:<24}{1e6 * taken:>10.0f} us")

@@ -188,6 +188,30 @@ def test_one_that_breaks_breaks_alone(llama: LanguageModel, poison: int) -> None
     assert pool.num_available == pool.num_blocks
 
 
+@pytest.mark.parametrize("max_tokens", [0, 4])
+def test_what_broke_is_shared_with_nobody(llama: LanguageModel, max_tokens: int) -> None:
+    """Its keys and values are broken too; whoever asks the same later must not find them."""
+    core, ear = new_core(llama), Ear()
+    prompt = [*prompts_of(14, [40])[0], 92]
+    whole = core._runner
+    core._runner = Broken(whole.graph, core.cache)
+    core.add(ask("bad", prompt, max_tokens), ear)
+    run_to_end(core)
+    assert isinstance(ear.end("bad"), Failed)
+    core._runner = whole
+    core.add(ask("good", prompt, 4), ear)
+    run_to_end(core)
+    end = ear.end("good")
+    assert isinstance(end, Finished)
+    assert end.usage.cached_tokens == 0
+    assert ear.tokens("good") == plain(llama, prompt, 4)
+    core.add(ask("again", prompt, 4), ear)
+    run_to_end(core)
+    end = ear.end("again")
+    assert isinstance(end, Finished)
+    assert end.usage.cached_tokens > 0
+
+
 def test_an_ear_that_raises_loses_its_own_request_only(llama: LanguageModel) -> None:
     core, ear = new_core(llama), Ear()
     prompt = prompts_of(9, [6])[0]

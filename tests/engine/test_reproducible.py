@@ -20,7 +20,9 @@ PARAMS = SamplingParams(max_tokens=24, temperature=0.0, ignore_eos=True, logprob
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5]
 
 
-def answered(quantize: str | None, *, num_others: int, is_reproducible: bool = True) -> tuple[list[float], int]:
+def answered(
+    quantize: str | None, *, num_others: int, is_reproducible: bool = True
+) -> tuple[list[float], int]:
     """Log-probabilities of an answer, and how often it was preempted, in a cache of eight pages."""
     model = load(decoder_oracle.pair_of("llama").folder, dtype="bfloat16", quantize=quantize)
     assert isinstance(model.graph, Decoder)

@@ -252,6 +252,17 @@ class TestFaults:
         assert isinstance(ear.end("beams"), Failed)
         assert ear.tokens("good") == plain(graph, ids(20, 2))
 
+    def test_a_broken_input_is_kept_for_nobody(self, graph: EncoderDecoder) -> None:
+        core = new_core(graph)
+        spoil = graph.embed.register_forward_hook(lambda _, __, embedded: embedded * float("nan"))
+        try:
+            ear = run(core, bad=ask("bad", ids(20, 3)))
+        finally:
+            spoil.remove()
+        assert isinstance(ear.end("bad"), Failed)
+        ear = run(core, good=ask("good", ids(20, 3)))
+        assert ear.tokens("good") == plain(graph, ids(20, 3))
+
     def test_an_ear_that_breaks_is_cancelled(self, graph: EncoderDecoder) -> None:
         def broken(event: object) -> None:
             raise RuntimeError("gone")

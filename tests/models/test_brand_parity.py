@@ -119,3 +119,43 @@ def test_a_key_that_changes_the_maths_is_refused_by_name(
     config = {**read_config(pair_of(name).folder), **changed}
     with pytest.raises(UnsupportedConfig, match=named):
         brand_of(CASES[name].architecture).parse(ConfigReader(config))
+
+
+OLD_ROPE = {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "spelled"),
+    [
+        ("mixtral", {**OLD_ROPE, "router_jitter_noise": 0.1}),
+        ("qwen2-moe", {**OLD_ROPE, "qkv_bias": None}),
+        ("qwen3-moe", {**OLD_ROPE, "num_local_experts": None, "num_experts": 6, "max_window_layers": 48}),
+        ("smollm3", {**OLD_ROPE, "max_window_layers": 28, "pretraining_tp": 2}),
+        (
+            "starcoder2",
+            {**OLD_ROPE, "mlp_type": "default", "norm_type": "layer_norm", "scale_attn_weights": True},
+        ),
+        ("gpt-neox", {"rope_parameters": None, "rotary_pct": 0.5, "rotary_emb_base": 500}),
+        ("falcon-7b", {**OLD_ROPE, "num_kv_heads": None, "apply_residual_connection_post_layernorm": False}),
+        ("cohere2", {**OLD_ROPE, "layer_types": None, "sliding_window_pattern": 2, "layer_switch": 2}),
+        ("glm4", {**OLD_ROPE, "partial_rotary_factor": 0.5}),
+        ("glm", OLD_ROPE),
+        ("gpt-bigcode", {"num_key_value_heads": None, "inference_runner": 0, "summary_type": "cls_index"}),
+        (
+            "mpt",
+            {
+                "attn_config": {"alibi": True, "attn_impl": "triton"},
+                "init_config": {"name": "k"},
+                "verbose": 0,
+            },
+        ),
+    ],
+)
+def test_an_older_spelling_means_the_same(name: str, spelled: dict[str, object]) -> None:
+    brand, config = brand_of(CASES[name].architecture), read_config(pair_of(name).folder)
+    assert brand.parse(ConfigReader({**config, **spelled})) == brand.parse(ConfigReader(config))
+
+
+def test_falcons_that_say_no_length_have_the_first_one_s() -> None:
+    config = {**read_config(pair_of("falcon-7b").folder), "max_position_embeddings": None}
+    assert brand_of("FalconForCausalLM").parse(ConfigReader(config)).max_model_len == 2048

@@ -1,4 +1,4 @@
-"""A pass as one program of kernel calls gives what the modules of the graph give, in every family and format."""
+"""A pass as one program of kernel calls gives what the modules give, in every family and format."""
 
 from __future__ import annotations
 
@@ -116,7 +116,9 @@ def test_a_wrong_page_is_seen() -> None:
     assert gap(steps(program), steps(modules)) > 1e-2
 
 
-@pytest.mark.parametrize(("name", "reason"), [("gpt-oss", "layer 0 is not native"), ("deepseek-yarn", "layer 0")])
+@pytest.mark.parametrize(
+    ("name", "reason"), [("gpt-oss", "layer 0 is not native"), ("deepseek-yarn", "layer 0")]
+)
 def test_what_is_no_program_runs_as_modules(name: str, reason: str) -> None:
     graph = load(moe_oracle.pair_of(name).folder, dtype="float32").graph
     assert isinstance(graph, Decoder)

@@ -12,7 +12,8 @@ class SequencePages:
     """The block table of a sequence, and how many tokens are in it.
 
     The order of a step is `reserve`, the forward pass, `fill`; a sequence begins with `reuse` and ends with
-    `release`. After `reserve` the pages that will be written to are this sequence's alone.
+    `release`. After `reserve` the pages that will be written to are this sequence's alone. Where it shows
+    later whether a pass was sound, `count` comes after the pass, and `fill` once that is known.
 
     Args:
         tree: where pages are shared and found.
@@ -65,10 +66,14 @@ class SequencePages:
         self.blocks += fresh
         return True
 
+    def count(self, num_tokens: int) -> None:
+        """Count the tokens that are in the pages now, and share none of them yet."""
+        assert self._num_blocks(num_tokens) <= len(self.blocks), "reserve comes before the pass"
+        self.num_tokens = num_tokens
+
     def fill(self, token_ids: Sequence[int]) -> None:
         """Count the tokens that are in the pages now, all from the first; full pages become shareable."""
-        assert self._num_blocks(len(token_ids)) <= len(self.blocks), "reserve comes before fill"
-        self.num_tokens = len(token_ids)
+        self.count(len(token_ids))
         num_full = self.num_tokens // self._tree.block_size
         if self._key is not None and num_full > self._num_inserted:
             self.blocks = self._tree.insert(self._key, token_ids, self.blocks)

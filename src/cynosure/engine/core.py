@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for, cache_dtype
-from cynosure.core.errors import CynosureError, InputError
+from cynosure.core.errors import CynosureError, EngineFault, InputError
 from cynosure.engine.check import check_request, check_session, check_speculation
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.grammar import Matcher
@@ -283,18 +283,22 @@ class EngineCore:
                 self._fail(tasks[0].sequence.request.request_id, as_fault(error))
             return
         ready: list[tuple[Task, Float[Tensor, "rows vocab"]]] = []
-        read = []
+        read: list[tuple[Sequence, Float[Tensor, " vocab"]]] = []
         for task, row in zip(tasks, rows, strict=True):
             sequence = task.sequence
             self._served.serve(sequence.request.tenant, task.num_tokens)
             sequence.notes.computed(task.num_tokens, is_decode=task.is_decode)
             self._tell_prompt(task, row)
             if task.is_last and sequence.request.params.max_tokens == 0:
-                read.append(sequence)
+                read.append((sequence, row[-1]))
             elif task.is_last:
                 ready.append((task, row[len(row) - 1 - len(task.draft) :]))
-            sequence.pages.fill(sequence.token_ids[: sequence.num_computed + task.num_tokens])
-        for sequence in read:
+            sequence.pages.count(sequence.num_computed + task.num_tokens)
+        for sequence, scores in read:
+            if not scores.isfinite().all():
+                self._fail(sequence.request.request_id, EngineFault("the prompt has no finite scores."))
+                continue
+            sequence.pages.fill(sequence.token_ids)
             self._pop(sequence.request.request_id)
             self._end(sequence, Finished(sequence.request.request_id, FinishReason.LENGTH, sequence.usage))
         self._decide(ready)
@@ -325,7 +329,7 @@ class EngineCore:
             self._choose([task.sequence for task, _ in going], stacked([rows[depth] for _, rows in going]))
             right = [(task, rows) for task, rows in going if self._was_right(task, depth)]
             for task, _ in right:
-                task.sequence.pages.fill(task.sequence.token_ids)
+                task.sequence.pages.count(len(task.sequence.token_ids))
                 self._served.serve(task.sequence.request.tenant, 1)
             depth, going = depth + 1, right
 
@@ -383,6 +387,8 @@ class EngineCore:
 
     def _accept(self, sequence: Sequence, chosen: SampledToken) -> None:
         request_id = sequence.request.request_id
+        # Others may read the pages from now on: whatever broke in them would have reached the scores.
+        sequence.pages.fill(sequence.token_ids[: sequence.num_computed])
         try:
             reason = sequence.accept(chosen.token_id, self._eos)
         except CynosureError as error:

@@ -1,4 +1,4 @@
-"""Find the largest logit of each row, on the native kernels where they are here. Knows nothing of sampling."""
+"""Find the largest logit of each row, on native kernels where there are any. Knows nothing of sampling."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from cynosure.attention import DenseSource, KeyPlan
 from cynosure.attention.plan import cumulative
 from cynosure.cache import PagedCache
+from cynosure.core.errors import EngineFault
 from cynosure.models.batch import Batch
 from cynosure.models.encoder_decoder import EncoderDecoder, Memory
 from cynosure.models.forward_pass import paged_source
@@ -57,6 +58,9 @@ class Seq2SeqRunner:
         slots = self.cache.slots(table, [0] * len(work), batch.new_lens)
         for layer, source in enumerate(encoded.sources):
             assert isinstance(source, DenseSource), "what was just encoded is in no pages yet"
+            # Kept for whoever sends the same input: what is broken must not get there.
+            if not (source.k.isfinite().all() and source.v.isfinite().all()):
+                raise EngineFault("the encoder's output is not finite. Send the request again.")
             self.cache.write(layer, source.k, source.v, slots)
 
     @torch.inference_mode()

@@ -176,8 +176,9 @@ class NativeEmbedding(nn.Module):
         """
         shape = self._packed.shape
         ids = token_ids.to(torch.int64).contiguous()
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < shape.num_rows:
-            raise IndexError(f"token ids reach {int(ids.max())}; the table has {shape.num_rows} rows")
+        lowest, highest = map(int, ids.aminmax()) if ids.numel() else (0, 0)
+        if not 0 <= lowest <= highest < shape.num_rows:
+            raise IndexError(f"token ids reach {highest}; the table has {shape.num_rows} rows")
         out = torch.empty(ids.shape[0], shape.num_columns)
         self._packed.look_up(ids.data_ptr(), ids.shape[0], out.data_ptr())
         return out.to(self.dtype)

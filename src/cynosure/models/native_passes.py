@@ -8,6 +8,7 @@ its modules instead.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -134,4 +135,4 @@ class NativePasses:
 
 
 def _lengths(offsets: tuple[int, ...]) -> list[int]:
-    return [stop - start for start, stop in zip(offsets, offsets[1:], strict=False)]
+    return [stop - start for start, stop in pairwise(offsets)]

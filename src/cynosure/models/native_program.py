@@ -174,7 +174,12 @@ class LayerProgram:
         self._add("post norm", Step(call))
 
     def _linear(
-        self, part: str, linear: NativeLinear, source: Tensor, to: tuple[Tensor, int], width: int | None = None
+        self,
+        part: str,
+        linear: NativeLinear,
+        source: Tensor,
+        to: tuple[Tensor, int],
+        width: int | None = None,
     ) -> CLinearCall:
         call = linear.call()
         call.x, call.x_type = source.data_ptr(), FLOAT_TYPES[source.dtype]

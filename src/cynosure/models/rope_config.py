@@ -63,6 +63,7 @@ def read_rope(
     share: float | None = 1.0,
     layer_type: str | None = None,
     is_interleaved: bool = False,
+    max_positions: int | None = None,
 ) -> Rope:
     """Return the rotary position of the layers of `layer_type`, or of all.
 
@@ -74,12 +75,16 @@ def read_rope(
             graph rotates them all whatever it says, so that a config that says otherwise is refused.
         layer_type: the key under which `rope_parameters` keeps these layers' own, where it does.
         is_interleaved: neighbouring channels pair up, instead of halves.
+        max_positions: what an absent `max_position_embeddings` means; `None` requires one.
 
     Raises:
         UnsupportedConfig: a kind of scaling that we do not know, or numbers that do not fit.
     """
+    key = "max_position_embeddings"
     lengths = _Lengths(
-        reader.take("max_position_embeddings", int, positive=True),
+        reader.take(key, int, positive=True)
+        if max_positions is None
+        else reader.take(key, int, max_positions, positive=True),
         reader.take("original_max_position_embeddings", int, None, positive=True),
         reader.take(DECLARED_LENGTH, int, None, positive=True),
     )

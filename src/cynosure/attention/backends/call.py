@@ -81,9 +81,11 @@ class AttentionCall:
         """Return what `make` gives, computed once for all layers that share this plan."""
         memo = self.plan.memo
         place = (self.index, key)
-        if place not in memo:
-            memo[place] = make()
-        return memo[place]
+        # One look-up: the hash of a spec goes through all its parts.
+        found = memo.get(place)
+        if found is None:
+            found = memo[place] = make()
+        return found
 
     @cached_property
     def mask(self) -> Mask:

@@ -32,7 +32,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     reader.expect("apply_residual_connection_post_layernorm", [False])
     is_new = reader.take("new_decoder_architecture", bool, False)
     heads = _heads(reader, hidden_size, is_new)
-    rope = read_rope(reader, heads.head_dim, share=None)
+    rope = read_rope(reader, heads.head_dim, share=None, max_positions=2048)
     norm = NormSpec(NormKind.LAYER, reader.take("layer_norm_epsilon", float, 1e-5, positive=True), True)
     has_bias = reader.take("bias", bool, False)
     # One norm before both halves, or one before each; `_rename` sees which from the files.

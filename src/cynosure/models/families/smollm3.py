@@ -71,7 +71,7 @@ def _windows(reader: ConfigReader, are_roped: tuple[bool, ...]) -> Windows:
     """Return windows for the layers that do not rotate, unless the layers' kinds are listed."""
     window = reader.take("sliding_window", int, None, positive=True)
     # Written by the authors, and read by no graph.
-    reader.ignore("max_window_layers")
+    reader.ignore("max_window_layers", "pretraining_tp")
     if not reader.take("use_sliding_window", bool, False):
         reader.take_list("layer_types", str)
         return (None,) * len(are_roped)

@@ -40,7 +40,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     )
     # The authors' files still hold words of their first model, which the published graph does not read.
     reader.ignore("activation_function", "attention_softmax_in_fp32", "scale_attention_softmax_in_fp32")
-    reader.ignore("residual_dropout")
+    reader.ignore("residual_dropout", "layer_norm_epsilon")
     reader.expect("mlp_type", ["default"])
     reader.expect("norm_type", ["layer_norm"])
     reader.expect("scale_attn_weights", [True])
