@@ -38,7 +38,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="[NAME=]FOLDER",
-        help="checkpoints to serve: decoders, encoder-decoders, embedders, rankers, classifiers; GGUF files; hub ids",
+        help="folders of checkpoints of any kind (decoders, encoders, encoder-decoders), GGUF files, hub ids",
     )
     add("--model", action="append", default=[], metavar="[NAME=]FOLDER", help="the same; repeatable")
     add("--served-model-name", metavar="NAME", help="what requests call the one model")
