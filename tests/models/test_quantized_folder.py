@@ -274,7 +274,7 @@ def test_peak_memory_is_that_of_the_codes_and_one_tensor(tmp_path: Path) -> None
     largest = inner * width * 4 // 1024
     command = [sys.executable, "-c", MEASURE, str(folder), str(pair_of("llama-tied").folder)]
     ran = subprocess.run([*command, "int8"], capture_output=True, text=True, check=True, timeout=60)
-    assert int(ran.stdout) < size + largest + 8_000
+    assert int(ran.stdout) < size + largest + 14_000
     # What is not quantised is seen to take more, so that the measurement can tell.
     plain = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert int(plain.stdout) > 3 * size
