@@ -191,16 +191,16 @@ def main() -> None:
                     ratio = found["ours"] / best
                     print(f"{shape:<14}{ours:<6}{asked:<18}{found['ours']:>9.1f}{best:>11.1f}{ratio:>8.2f}")
                     name = f"{shape} {ours} {asked}"
-                    rows[name] = {
-                        "ours": found["ours"],
-                        "best_peer": best,
-                        "ratio": ratio,
-                        "peer": "llama.cpp",
-                    }
+                    rows[name] = {"ours": found["ours"], "best_peer": best, "ratio": ratio}
                 for runner in runners:
                     runner.end()
     if arguments.write:
-        told = {"threads": threads, "repeats": arguments.repeats, "read_gb_per_s": bandwidth}
+        told = {
+            "peer": "llama.cpp",
+            "threads": threads,
+            "repeats": arguments.repeats,
+            "read_gb_per_s": bandwidth,
+        }
         print(write_result("cpu_speed", {"rows": rows, "setting": told}, COMMAND))
 
 

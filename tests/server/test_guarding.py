@@ -169,7 +169,7 @@ def test_what_is_blocked_is_told_by_kind_and_place_and_never_read(blocking: Hous
     if path != "/v1/messages":
         assert error["code"] == "content_policy_violation"
         assert error["param"].startswith(place.partition("[")[0])
-    assert "4111" not in response.text
+    assert "4111" not in cases.without_ids(response.text)
 
 
 @pytest.mark.parametrize("place", WAYS_IN)
@@ -187,7 +187,7 @@ def test_token_ids_are_read_and_never_rewritten(redacting: House, tmp_path: Path
     body: dict[str, object] = {"model": "scripted", "prompt": ids}
     response = redacting.post("/v1/completions", body, status=400)
     assert "can't be rewritten" in response.json()["error"]["message"]
-    assert "4111" not in response.text
+    assert "4111" not in cases.without_ids(response.text)
     harmless = list(redacting.model.encode("the pole star"))
     redacting.post("/v1/completions", body | {"prompt": harmless})
     assert redacting.model.prompts[-1] == tuple(harmless)
@@ -244,7 +244,7 @@ def test_questions_and_quotes(redacting: House, blocking: House, path: str, body
     assert redacting.store.asked[-1] == "whose is [card]"
     told = response.json()
     # The search page says the query again, as it came.
-    assert "4111" not in json.dumps(told.get("data", told))
+    assert "4111" not in cases.without_ids(json.dumps(told.get("data", told)))
     assert "pay with [card] today" in response.text
     assert "retrieved card redact 2" in response.headers["X-Guard"]
     blocking.post(path, body, status=400)
@@ -313,7 +313,7 @@ def test_nothing_of_it_is_in_a_stream_or_its_probabilities(answering: tuple[Hous
         {"model": "scripted", "prompt": "x", "max_tokens": 50, "stream": True},
     ):
         path = "/v1/completions" if "prompt" in body else "/v1/chat/completions"
-        assert "411" not in made.post(path, body).text
+        assert "411" not in cases.without_ids(made.post(path, body).text)
 
 
 def test_thoughts_and_calls_of_functions_are_below_the_reader(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_thoughts_and_calls_of_functions_are_below_the_reader(tmp_path: Path) ->
     answer = f"<tool_call>\n{call}\n</tool_call>"
     with house(tmp_path, Policy(), answer) as made:
         told = made.post("/v1/chat/completions", said("x", tools=[TOOL])).text
-    assert "4111" not in told
+    assert "4111" not in cases.without_ids(told)
     assert "[card]" in told
 
 
@@ -347,7 +347,7 @@ def test_queries_and_passages_are_read_before_a_ranker_does(policy: Policy) -> N
         response = httpx.post(f"{url}/v1/rerank", json=body)
     if policy is BLOCKS:
         assert (response.status_code, ranker.read) == (400, [])
-        assert "4111" not in response.text
+        assert "4111" not in cases.without_ids(response.text)
     else:
         assert response.status_code == 200, response.text
         assert ranker.read == [("whose is [card]", "a card"), ("whose is [card]", "mine: [card]")]

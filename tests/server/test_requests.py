@@ -139,7 +139,7 @@ def test_the_guard_s_findings_are_told_without_what_was_found(url: str) -> None:
     }
     found = guard["findings"][0]
     assert (found["place"], found["start"], found["end"]) == ("prompt", 4, 4 + len(cases.CARD))
-    assert "4111" not in str(told)
+    assert "4111" not in cases.without_ids(str(told))
 
 
 def test_several_sequences_are_told_one_by_one(url: str) -> None:

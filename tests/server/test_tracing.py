@@ -83,7 +83,7 @@ def test_no_content_is_in_a_span(url: str, exporter: InMemorySpanExporter) -> No
     told = " ".join(span.to_json() for span in spans)
     assert "input card redact 1" in told
     assert canary not in told
-    assert "4111" not in told
+    assert "4111" not in cases.without_ids(told)
 
 
 def test_what_fails_is_an_error_by_its_class(exporter: InMemorySpanExporter) -> None:
