@@ -11,7 +11,6 @@ import pytest
 
 from cynosure.cli.assembly import ServeOptions, assemble, named_models
 from cynosure.cli.engine_completer import EngineCompleter
-from cynosure.cli.local_ranker import load_ranker
 from cynosure.core.errors import CheckpointNotFound, InputError, InputTooLong
 from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.sampling import SamplingParams
@@ -22,6 +21,7 @@ from cynosure.server.services import Generation, Services
 from tests.models.gguf_files import MODELS, Kind, write_pair
 from tests.models.gguf_vocabularies import byte_level_metadata, cut_like
 from tests.models.tiny_embedders import write_encoder
+from tests.server.local_ranker import load_ranker
 
 LOADED = ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 (index)", "tiny", "labels")
 MERGE = "how do I merge sorted iterables"

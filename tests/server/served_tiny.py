@@ -17,13 +17,13 @@ import torch
 import transformers
 
 from cynosure.cli.local_completer import load_completer
-from cynosure.cli.local_ranker import load_ranker
 from cynosure.server.services import Services
 from tests.house.rules import ROOT
 from tests.models.tiny_embedders import write_encoder
 from tests.models.tiny_tokenizers import byte_level, write
 from tests.server.chat_models import SOURCE
 from tests.server.fakes import FakeEmbedder, FakeStore, serving
+from tests.server.local_ranker import load_ranker
 
 MAX_MODEL_LEN = 96
 CHAT, RANKER, LABELS, EMBEDDER, STORE = (

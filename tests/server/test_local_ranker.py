@@ -11,12 +11,12 @@ import pytest
 import torch
 import transformers
 
-from cynosure.cli.local_ranker import load_ranker
 from cynosure.core.errors import EmptyInput, InputTooLong, UnsupportedArchitecture
 from cynosure.models.cross_encoder import load_cross_encoder
 from cynosure.server.ranking import values
 from cynosure.server.services import ScoreKind
 from tests.models.tiny_embedders import write_encoder
+from tests.server.local_ranker import load_ranker
 
 READINGS = [
     ("where is the star", "a sailor steers by the pole star"),
