@@ -20,7 +20,7 @@ from pathlib import Path
 from cynosure.evaluate.results import write_result
 from cynosure.guard import Action, Kind, Rules, StreamFilter, check
 from cynosure.retrieval.python_docs import read_python_docs
-from cynosure.server.guarded_tokens import TokenFilter
+from cynosure.server.guarded.tokens import TokenFilter
 from cynosure.server.services import Token
 
 CASES = Path(__file__).parent / "data" / "guard_cases.jsonl"

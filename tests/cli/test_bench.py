@@ -11,8 +11,8 @@ from cynosure.cli.bench import table
 from cynosure.cli.local_completer import load_completer
 from cynosure.cli.main import main
 from cynosure.evaluate.timing import Timing, summarise
+from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
-from cynosure.server.keys import KeyRing, parse_keys
 from cynosure.server.services import Services
 from tests.models import t5_oracle
 from tests.server.fakes import CREATED, serving

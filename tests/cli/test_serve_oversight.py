@@ -22,7 +22,7 @@ from cynosure.cli.main import main
 from cynosure.cli.serve_oversight import add_oversight_arguments, oversight_of
 from cynosure.core.errors import AuditFault, InputError, UnknownOption
 from cynosure.guard import KEY_VARIABLE, Action, Policy, Rules
-from cynosure.server.oversight import Oversight
+from cynosure.server.records.oversight import Oversight
 
 KEY = "ab" * 32
 

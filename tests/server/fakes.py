@@ -21,7 +21,7 @@ from cynosure.observe.load import EngineLoad
 from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
 from cynosure.server.listening import take_port
-from cynosure.server.oversight import Oversight
+from cynosure.server.records.oversight import Oversight
 from cynosure.server.runtime import Load, Runtime
 from cynosure.server.services import Answer, Attended, Generation, Quote, Services, Token, Vectors
 from cynosure.server.settings import ServerSettings

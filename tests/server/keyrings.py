@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
-from cynosure.server.keys import KeyRing, parse_keys
 from tests.server.fakes import FakeCompleter, services, serving
 
 ANNA = "anna-has-a-secret-0001"

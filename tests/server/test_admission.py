@@ -16,13 +16,13 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from cynosure.core.errors import AdminOnly, EnvironmentFault, InputError, InvalidApiKey
+from cynosure.server.access.keys import KeyRing, parse_keys
+from cynosure.server.access.tenants import read_secret, tenant_of
 from cynosure.server.admission import Admission, check_admin, check_exposure
 from cynosure.server.app import make_app
-from cynosure.server.keys import KeyRing, parse_keys
 from cynosure.server.routes import access
 from cynosure.server.runtime import Runtime
 from cynosure.server.settings import ServerSettings
-from cynosure.server.tenants import read_secret, tenant_of
 from cynosure.server.visit import Visit
 from tests.server.fakes import FakeCompleter, services
 from tests.server.keyrings import ADMIN, ANNA, BEN, LINES, bearer, guarded

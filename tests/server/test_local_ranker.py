@@ -13,7 +13,7 @@ import transformers
 
 from cynosure.core.errors import EmptyInput, InputTooLong, UnsupportedArchitecture
 from cynosure.models.cross_encoder import load_cross_encoder
-from cynosure.server.ranking import values
+from cynosure.server.answers.ranking import values
 from cynosure.server.services import ScoreKind
 from tests.models.tiny_embedders import write_encoder
 from tests.server.local_ranker import load_ranker

@@ -16,7 +16,7 @@ from cynosure.engine.sampling import SamplingParams
 from cynosure.observe.load import EngineLoad
 from cynosure.observe.logs import JsonLines, TextLines
 from cynosure.observe.metrics import ServingMetrics
-from cynosure.server.metering import MeteredCompleter
+from cynosure.server.records.metering import MeteredCompleter
 from cynosure.server.services import Generation, Token
 from cynosure.server.visit import Visit, request_id_of
 from tests.observe.test_metrics import values
@@ -197,7 +197,7 @@ def test_a_request_is_one_line_with_its_numbers(logged: dict[str, io.StringIO]) 
     del completed["time"]
     assert completed == {
         "level": "info",
-        "logger": "cynosure.server.journal",
+        "logger": "cynosure.server.records.journal",
         "message": "request",
         "request_id": "mine",
         "method": "POST",

@@ -13,12 +13,12 @@ import transformers
 
 from cynosure.cli.local_completer import load_completer
 from cynosure.core.errors import NotFound
+from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
-from cynosure.server.keys import KeyRing, parse_keys
+from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.runtime import Report
 from cynosure.server.services import Services
 from cynosure.server.visit import Visit
-from cynosure.server.visit_store import VisitStore
 from tests.guard import cases
 from tests.models.tiny_tokenizers import byte_level, write
 from tests.server.chat_models import SOURCE

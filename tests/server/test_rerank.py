@@ -8,8 +8,8 @@ import httpx
 import numpy as np
 import pytest
 
+from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
-from cynosure.server.keys import KeyRing, parse_keys
 from cynosure.server.services import ScoreKind
 from tests.server.fakes import serving, vector_of
 from tests.server.keyrings import ANNA, bearer, guarded

@@ -13,8 +13,8 @@ import pytest
 from openai.types.responses import FunctionToolParam, Response, ResponseStreamEvent
 
 from cynosure.engine.constraints import ConstraintKind
+from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
-from cynosure.server.keys import KeyRing, parse_keys
 from tests.server.chat_models import ScriptedModel, scripted, serves
 from tests.server.fakes import serving
 from tests.server.keyrings import ANNA, BEN, LINES, bearer

@@ -29,12 +29,12 @@ from cynosure.models.template import ChatTemplate, read_templates
 from cynosure.models.tokenizer import Tokenizer
 from cynosure.models.tokenizer_files import has_tokenizer
 from cynosure.models.tool_calls import ToolFormat
-from cynosure.server.remote_embedder import BlockingEmbedder, RemoteEmbedder
-from cynosure.server.remote_engine import RemoteEngine
-from cynosure.server.remote_ranker import RemoteRanker
+from cynosure.server.remote.embedder import BlockingEmbedder, RemoteEmbedder
+from cynosure.server.remote.engine import RemoteEngine
+from cynosure.server.remote.ranker import RemoteRanker
+from cynosure.server.remote.supervisor import Supervisor, SupervisorSettings
 from cynosure.server.runtime import Report
 from cynosure.server.services import ScoreKind, Services
-from cynosure.server.supervisor import Supervisor, SupervisorSettings
 
 #: What requests call the packaged embedder.
 EMBEDDER = NAME.rpartition("/")[2]

@@ -23,7 +23,7 @@ from cynosure.core.errors import CynosureError, InputError, InputTooLong
 from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat_answer import Said
 from cynosure.models.chat_prompt import CallerText, Message
-from cynosure.server.chat_turn import begin_turn, build_prompt, chat_of, room_after
+from cynosure.server.answers.chat_turn import begin_turn, build_prompt, chat_of, room_after
 from cynosure.server.services import CompletionModel
 
 

@@ -9,9 +9,9 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from cynosure.cli.home import data_home
+from cynosure.server.access.keys import KeyRing, parse_keys
+from cynosure.server.access.tenants import read_secret
 from cynosure.server.admission import Admission
-from cynosure.server.keys import KeyRing, parse_keys
-from cynosure.server.tenants import read_secret
 
 KEYS_VARIABLE = "CYNOSURE_API_KEYS"
 SECRET_FILE = "tenant-secret"

@@ -17,8 +17,8 @@ from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.pool.settings import DiskSettings, PoolSettings
 from cynosure.engine.settings import KERNELS, KV_CACHE_DTYPES, EngineSettings
 from cynosure.models.tool_calls import ToolFormat
-from cynosure.server.supervisor import SupervisorSettings
-from cynosure.server.tenants import read_secret
+from cynosure.server.access.tenants import read_secret
+from cynosure.server.remote.supervisor import SupervisorSettings
 
 MAX_STEP_TIMEOUT_S = 24 * 60 * 60
 

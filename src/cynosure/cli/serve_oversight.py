@@ -12,8 +12,8 @@ from cynosure.cli.audit import KEY_NAME, LOG_NAME, MAX_FOLDERS, audit_folders
 from cynosure.core.errors import AuditInUse, InputError
 from cynosure.guard import KEY_VARIABLE, AuditLog, AuditSettings, Policy, read_or_create_key, read_policy
 from cynosure.observe.spans import SpanWriter, otlp_writer
-from cynosure.server.audit_writer import AuditWriter
-from cynosure.server.oversight import Oversight
+from cynosure.server.records.audit_writer import AuditWriter
+from cynosure.server.records.oversight import Oversight
 
 #: By which OpenTelemetry's own programs name a collector.
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -12,10 +12,10 @@ import time
 from starlette.datastructures import Headers
 
 from cynosure.core.errors import AdminOnly, InputError
-from cynosure.server.keys import KeyRing, presented_key
-from cynosure.server.limits import Account, Clock
+from cynosure.server.access.keys import KeyRing, presented_key
+from cynosure.server.access.limits import Account, Clock
+from cynosure.server.access.tenants import NUM_SECRET_BYTES, tenant_of
 from cynosure.server.settings import ServerSettings
-from cynosure.server.tenants import NUM_SECRET_BYTES, tenant_of
 from cynosure.server.visit import Visit
 
 #: Addresses for everybody: they compute nothing, and tell nothing of anybody.

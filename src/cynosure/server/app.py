@@ -10,11 +10,12 @@ from cynosure.observe.metrics import ServingMetrics
 from cynosure.observe.process_metrics import ProcessMetrics, ProcessState
 from cynosure.server import errors, openapi
 from cynosure.server.admission import Admission
-from cynosure.server.auditing import Auditing
+from cynosure.server.answers.response_store import ResponseStore
 from cynosure.server.gate import Gate
-from cynosure.server.journal import Journal
-from cynosure.server.oversight import Oversight
-from cynosure.server.response_store import ResponseStore
+from cynosure.server.records.auditing import Auditing
+from cynosure.server.records.journal import Journal
+from cynosure.server.records.oversight import Oversight
+from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.routes import (
     ask,
     chat,
@@ -35,7 +36,6 @@ from cynosure.server.routes import (
 )
 from cynosure.server.runtime import Runtime
 from cynosure.server.settings import ServerSettings
-from cynosure.server.visit_store import VisitStore
 
 
 def make_app(

@@ -17,7 +17,7 @@ import uvicorn
 from cynosure.core.errors import EnvironmentFault, PortInUse
 from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
-from cynosure.server.oversight import Oversight
+from cynosure.server.records.oversight import Oversight
 from cynosure.server.runtime import Runtime
 from cynosure.server.settings import ServerSettings
 

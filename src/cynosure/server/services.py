@@ -281,7 +281,7 @@ class CompletionModel(Protocol):
         """Check the prompt at once; then give tokens as they are chosen. Closing it ends the request.
 
         What is kept of the request serves later ones of the same tenant only. Routes leave `tenant` out:
-        their services are bound to who asks (`server/metering.py`).
+        their services are bound to who asks (`server/records/metering.py`).
         """
         ...
 

@@ -12,8 +12,8 @@ from starlette.types import Scope
 from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
 from cynosure.observe.metrics import Finish
+from cynosure.server.access.limits import Account
 from cynosure.server.guard_notes import GuardNotes
-from cynosure.server.limits import Account
 
 #: What is noted as status where the client left before there was one (nginx's number).
 CLIENT_LEFT = 499

@@ -12,12 +12,12 @@ from cynosure.core.errors import UnknownOption
 from cynosure.observe.metrics import ServingMetrics
 from cynosure.server.admission import check_admin
 from cynosure.server.errors import RETRY_AFTER_S
-from cynosure.server.guarding import guarded
-from cynosure.server.metering import metered
+from cynosure.server.guarded.guarding import guarded
+from cynosure.server.records.metering import metered
+from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.runtime import Progress, Runtime
 from cynosure.server.services import Services
 from cynosure.server.visit import Visit, visit_in
-from cynosure.server.visit_store import VisitStore
 
 
 def runtime_of(request: Request) -> Runtime:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from cynosure.server.chat_completion import ChatAnswer
-from cynosure.server.chat_turn import begin_turns, build_prompt, chat_of, room_after
+from cynosure.server.answers.chat_completion import ChatAnswer
+from cynosure.server.answers.chat_turn import begin_turns, build_prompt, chat_of, room_after
+from cynosure.server.answers.reasoning_switch import reasoning_variables
 from cynosure.server.presence import while_present
-from cynosure.server.reasoning_switch import reasoning_variables
 from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.chat import ChatCompletion, ChatRequest
 from cynosure.server.stream import event_stream

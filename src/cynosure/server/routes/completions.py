@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from cynosure.server.completion_answer import CompletionAnswer, begin_answer
+from cynosure.server.answers.completion_answer import CompletionAnswer, begin_answer
 from cynosure.server.presence import while_present
 from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.completions import Completion, CompletionRequest

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Depends
 
 from cynosure.core.errors import NotFound, UnknownOption
-from cynosure.server.deciding import Asked, Chances, by_classifier, by_decoder
+from cynosure.server.answers.deciding import Asked, Chances, by_classifier, by_decoder
 from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.decisions import (
     ChoiceAnswer,

@@ -14,10 +14,10 @@ from fastapi.responses import Response
 
 from cynosure.models.chat_answer import Part, Said, Thought
 from cynosure.models.chat_prompt import ChatPrompt
-from cynosure.server.chat_turn import ChatTurn, begin_turn, build_prompt, chat_of
+from cynosure.server.answers.chat_turn import ChatTurn, begin_turn, build_prompt, chat_of
+from cynosure.server.answers.reasoning_switch import without_reasoning
 from cynosure.server.presence import while_present
 from cynosure.server.protocols import anthropic_error
-from cynosure.server.reasoning_switch import without_reasoning
 from cynosure.server.routes.access import Ready, known_query, visit_of
 from cynosure.server.schemas.messages import (
     CountRequest,

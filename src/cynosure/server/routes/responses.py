@@ -10,11 +10,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from cynosure.server.chat_turn import begin_turn, build_prompt, chat_of, room_after
+from cynosure.server.answers.chat_turn import begin_turn, build_prompt, chat_of, room_after
+from cynosure.server.answers.reasoning_switch import reasoning_variables
+from cynosure.server.answers.response_events import ResponseWriter
+from cynosure.server.answers.response_store import ResponseStore
+from cynosure.server.answers.token_words import chat_row
 from cynosure.server.presence import while_present
-from cynosure.server.reasoning_switch import reasoning_variables
-from cynosure.server.response_events import ResponseWriter
-from cynosure.server.response_store import ResponseStore
 from cynosure.server.routes.access import Ready, known_query, visit_of
 from cynosure.server.schemas.responses import (
     DeletedResponse,
@@ -24,7 +25,6 @@ from cynosure.server.schemas.responses import (
     ResponsesRequest,
 )
 from cynosure.server.stream import named_event_stream
-from cynosure.server.token_words import chat_row
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"], dependencies=[Depends(known_query())])
 

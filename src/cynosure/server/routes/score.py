@@ -7,7 +7,7 @@ import uuid
 
 from fastapi import APIRouter, Depends
 
-from cynosure.server.ranking import relevance
+from cynosure.server.answers.ranking import relevance
 from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.score import ScoreData, ScoreRequest, ScoreResponse, ScoreUsage
 

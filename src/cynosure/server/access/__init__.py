@@ -1,0 +1,1 @@
+"""Tell who calls and what they may use. Knows nothing of models."""

@@ -1,0 +1,161 @@
+"""Follow one answer of a conversation from tokens to what was thought, said and called. Knows no protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from starlette.concurrency import run_in_threadpool
+
+from cynosure.core.errors import UnknownOption
+from cynosure.engine.sampling import SamplingParams
+from cynosure.engine.session import Session
+from cynosure.models.chat_answer import AnswerReader, Part
+from cynosure.models.chat_format import ChatFormat, Tool
+from cynosure.models.chat_prompt import ChatPrompt, Message
+from cynosure.models.tool_offer import ToolOffer
+from cynosure.server.answers.answer_form import constrained
+from cynosure.server.answers.continuation import Continuation, Placed
+from cynosure.server.answers.siblings import continued
+from cynosure.server.services import CompletionModel, Generation
+from cynosure.server.stop_text import StopText
+
+#: Where a request names no limit, and the model leaves so much room.
+DEFAULT_MAX_TOKENS = 2048
+
+Finish = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Parts that are final, with the tokens that were chosen for them."""
+
+    parts: tuple[Part, ...]
+    tokens: tuple[Placed, ...] = ()
+
+
+@dataclass
+class ChatTurn:
+    """One answer under way, and what it has cost so far."""
+
+    model: str
+    num_prompt_tokens: int
+    text: Continuation
+    reader: AnswerReader
+
+    @property
+    def stop(self) -> StopText:
+        """What ends the text."""
+        return self.text.stop
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens were chosen."""
+        return self.text.num_tokens
+
+    @property
+    def num_cached(self) -> int:
+        """How many of the prompt's tokens were found and not computed; known from the first token on."""
+        return self.text.num_cached
+
+    @property
+    def finish(self) -> Finish:
+        """Why it ended; known at the end."""
+        return "tool_calls" if self.reader.num_calls and self.text.end == "stop" else self.text.end
+
+    async def begin(self) -> None:
+        """Wait until the first token is there; what fails before it fails here."""
+        await self.text.begin()
+
+    async def parts(self) -> AsyncGenerator[Part]:
+        """What is final, as it comes."""
+        async with aclosing(self.spoken()) as coming:
+            async for spoken in coming:
+                for part in spoken.parts:
+                    yield part
+
+    async def spoken(self) -> AsyncGenerator[Spoken]:
+        """What is final, as it comes, with its tokens; they do not wait where text may still be a call."""
+        async with aclosing(self.text.pieces()) as pieces:
+            async for piece in pieces:
+                yield Spoken(tuple(self.reader.push(piece.text)), piece.tokens)
+        rest = self.reader.finish()
+        if rest:
+            yield Spoken(tuple(rest))
+
+
+def chat_of(model: CompletionModel) -> ChatFormat:
+    """How a model converses.
+
+    Raises:
+        UnknownOption: It does not.
+    """
+    if model.chat is None:
+        raise UnknownOption(
+            f"{model.name} does not converse: it has no chat template, or is an encoder-decoder. Send a "
+            "prompt to /v1/completions, or give a decoder a chat_template.jinja in its folder."
+        )
+    return model.chat
+
+
+async def build_prompt(
+    model: CompletionModel,
+    messages: Sequence[Message],
+    tools: Sequence[Tool] = (),
+    variables: dict[str, object] | None = None,
+    add_generation_prompt: bool = True,
+) -> ChatPrompt:
+    """The conversation in tokens; templates take their time, so that others are served meanwhile."""
+    return await run_in_threadpool(
+        chat_of(model).prompt,
+        messages,
+        tools,
+        add_generation_prompt=add_generation_prompt,
+        variables=variables,
+    )
+
+
+async def begin_turn(
+    model: CompletionModel,
+    prompt: ChatPrompt,
+    tools: Sequence[Tool] | ToolOffer,
+    stops: Sequence[str],
+    sampling: SamplingParams,
+    session: Session | None = None,
+) -> ChatTurn:
+    """Have one answer begun; what is wrong with constraint or prompt shows while a status can say so."""
+    offer = tools if isinstance(tools, ToolOffer) else ToolOffer.of(tools)
+    [turn] = await begin_turns(
+        model, prompt, offer, [StopText(stops)], Generation(prompt.token_ids, sampling, session=session)
+    )
+    return turn
+
+
+async def begin_turns(
+    model: CompletionModel,
+    prompt: ChatPrompt,
+    offer: ToolOffer,
+    stops: Sequence[StopText],
+    asked: Generation,
+) -> list[ChatTurn]:
+    """Have as many answers begun as there are `stops`, each drawn by itself.
+
+    The first must be read before the others, or beside them.
+    """
+    chat = chat_of(model)
+    asked = replace(asked, sampling=constrained(chat, prompt, offer, asked.sampling))
+    await model.prepare(asked.sampling)
+    names = sorted(offer.callable_names)
+    return [
+        ChatTurn(model.name, len(prompt.token_ids), Continuation(tokens, stop), chat.reader(prompt, names))
+        for tokens, stop in zip(continued(model, asked, len(stops)), stops, strict=True)
+    ]
+
+
+def room_after(model: CompletionModel, prompt: ChatPrompt) -> int:
+    """How many tokens an answer may have whose request does not say."""
+    if model.max_model_len is None:
+        return DEFAULT_MAX_TOKENS
+    return max(1, min(DEFAULT_MAX_TOKENS, model.max_model_len - len(prompt.token_ids)))

@@ -1,0 +1,214 @@
+"""Answer several prompts, each by several sequences, in OpenAI's words. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+from starlette.concurrency import run_in_threadpool
+
+from cynosure.core.errors import UnknownOption
+from cynosure.engine.request import TokenLogprob
+from cynosure.models.fill_in import fill_in
+from cynosure.server.answers.completion_prompt import EchoedPrompt, read_text, read_tokens
+from cynosure.server.answers.continuation import Continuation, Piece
+from cynosure.server.answers.interleave import interleaved
+from cynosure.server.answers.siblings import continued
+from cynosure.server.answers.token_words import LogprobRows, prompt_rows
+from cynosure.server.schemas.completions import (
+    Choice,
+    Completion,
+    CompletionRequest,
+    Logprobs,
+    PromptTokensDetails,
+    Usage,
+)
+from cynosure.server.services import CompletionModel, ScoredToken, Token
+
+#: What OpenAI's reference documents where `max_tokens` is left out.
+DEFAULT_MAX_TOKENS = 16
+
+
+@dataclass
+class _Sequence:
+    """One sequence of one prompt: what was said of it so far."""
+
+    index: int
+    prompt: EchoedPrompt
+    text: Continuation
+    is_echoed: bool = False
+    sum_logprobs: float = 0.0
+    said: list[Piece] = field(default_factory=list)
+
+    @property
+    def mean_logprob(self) -> float:
+        """How likely its tokens are, by token."""
+        return self.sum_logprobs / max(1, self.text.num_tokens)
+
+
+class CompletionAnswer:
+    """All sequences of a request, under way."""
+
+    def __init__(self, model: CompletionModel, body: CompletionRequest, sequences: list[_Sequence]) -> None:
+        """Start before the first token."""
+        self._model = model
+        self._body = body
+        self._sequences = sequences
+        self._id = f"cmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+
+    async def begin(self) -> None:
+        """Wait for the first token of all."""
+        await self._sequences[0].text.begin()
+
+    async def whole(self) -> Completion:
+        """All of it at once."""
+        async with aclosing(self._pieces()) as coming:
+            async for place, piece in coming:
+                self._sequences[place].said.append(piece)
+        choices = [self._choice(place, sequence) for place, sequence in enumerate(self._best())]
+        return self._part(choices).model_copy(update={"usage": self._usage()})
+
+    async def parts(self) -> AsyncGenerator[Completion]:
+        """It in pieces, as they come; of each sequence, the last says why it ended."""
+        async with aclosing(self._pieces()) as coming:
+            async for place, piece in coming:
+                sequence = self._sequences[place]
+                yield self._part([self._piece(sequence, piece)])
+        for sequence in self._sequences:
+            yield self._part([self._piece(sequence, Piece(""), is_last=True)])
+
+    def last(self) -> Completion:
+        """What a stream ends with, where that was asked for."""
+        return self._part([]).model_copy(update={"usage": self._usage()})
+
+    def _pieces(self) -> AsyncGenerator[tuple[int, Piece]]:
+        return interleaved([sequence.text.pieces() for sequence in self._sequences])
+
+    def _best(self) -> list[_Sequence]:
+        """Of each prompt the likeliest sequences, in the order of the prompts."""
+        size, wanted = self._body.num_sequences, self._body.num_choices
+        if size == wanted:
+            return self._sequences
+        for sequence in self._sequences:
+            tokens = [placed.token for piece in sequence.said for placed in piece.tokens]
+            sequence.sum_logprobs = sum(token.logprob or 0.0 for token in tokens)
+        return [
+            sequence
+            for start in range(0, len(self._sequences), size)
+            for sequence in sorted(
+                self._sequences[start : start + size], key=lambda one: one.mean_logprob, reverse=True
+            )[:wanted]
+        ]
+
+    def _choice(self, index: int, sequence: _Sequence) -> Choice:
+        merged = Piece(
+            "".join(piece.text for piece in sequence.said),
+            tuple(placed for piece in sequence.said for placed in piece.tokens),
+        )
+        choice = self._piece(sequence, merged, is_last=True)
+        choice.index = index
+        wanted = self._body.prompt_logprobs
+        if wanted is not None:
+            choice.prompt_logprobs = prompt_rows(
+                self._model.tokenizer, self._prompt_logprobs(sequence), wanted
+            )
+        return choice
+
+    def _piece(self, sequence: _Sequence, piece: Piece, is_last: bool = False) -> Choice:
+        """The next part of a sequence; the first of an echo has the prompt before it."""
+        is_echo = self._body.echo is True and not sequence.is_echoed
+        sequence.is_echoed = True
+        choice = Choice(
+            index=sequence.index,
+            text=(sequence.prompt.text if is_echo else "") + piece.text,
+            logprobs=self._logprobs(sequence, piece, is_echo),
+            finish_reason=sequence.text.end if is_last else None,
+        )
+        if self._body.return_token_ids:
+            choice.token_ids = [
+                placed.token.token_id for placed in piece.tokens if placed.token.token_id is not None
+            ]
+            if is_last:
+                choice.prompt_token_ids = list(sequence.prompt.token_ids)
+        return choice
+
+    def _logprobs(self, sequence: _Sequence, piece: Piece, is_echo: bool) -> Logprobs | None:
+        if self._body.logprobs is None:
+            return None
+        told = LogprobRows(self._model.tokenizer, self._body.logprobs)
+        prompt, before = sequence.prompt, len(sequence.prompt.text) if self._body.echo else 0
+        if is_echo:
+            told.add_first(prompt.token_ids[0], prompt.starts[0])
+            for scored, start in zip(self._prompt_logprobs(sequence), prompt.starts[1:], strict=True):
+                told.add(scored.token, scored.top, start)
+        for token, start in ((placed.token, placed.start) for placed in piece.tokens):
+            assert token.token_id is not None, "only chosen tokens are placed"
+            assert token.logprob is not None, "log-probabilities were asked for"
+            told.add(TokenLogprob(token.token_id, token.logprob), token.top_logprobs, before + start)
+        return told.rows
+
+    def _prompt_logprobs(self, sequence: _Sequence) -> tuple[ScoredToken, ...]:
+        # The first sequence of a prompt has it read; its siblings are told the same.
+        first = sequence.index - sequence.index % self._body.num_sequences
+        return self._sequences[first].text.prompt_logprobs
+
+    def _part(self, choices: list[Choice]) -> Completion:
+        return Completion(id=self._id, created=self._created, model=self._model.name, choices=choices)
+
+    def _usage(self) -> Usage:
+        """What it cost so far; a prompt counts once, however many sequences go on from it."""
+        firsts = self._sequences[:: self._body.num_sequences]
+        num_prompt_tokens = sum(len(sequence.prompt.token_ids) for sequence in firsts)
+        num_tokens = sum(sequence.text.num_tokens for sequence in self._sequences)
+        return Usage(
+            prompt_tokens=num_prompt_tokens,
+            completion_tokens=num_tokens,
+            total_tokens=num_prompt_tokens + num_tokens,
+            prompt_tokens_details=PromptTokensDetails(
+                cached_tokens=sum(sequence.text.num_cached for sequence in firsts)
+            ),
+        )
+
+
+async def _read(
+    model: CompletionModel, body: CompletionRequest, prompt: str | list[int]
+) -> tuple[EchoedPrompt, tuple[int, ...]]:
+    """A prompt, and the tokens that end what follows it beside those asked for."""
+    if body.suffix is not None:
+        if not isinstance(prompt, str):
+            raise UnknownOption("suffix goes with a prompt that is text; this one is tokens. Send text.")
+        filled = await run_in_threadpool(fill_in, model.tokenizer, prompt, body.suffix)
+        return EchoedPrompt(filled.token_ids, "", ()), filled.end_ids
+    if body.echo:
+        if isinstance(prompt, str):
+            return await run_in_threadpool(read_text, model.tokenizer, prompt), ()
+        skips = body.skip_special_tokens is not False
+        return await run_in_threadpool(read_tokens, model.tokenizer, prompt, skips_special=skips), ()
+    token_ids = await run_in_threadpool(model.encode, prompt) if isinstance(prompt, str) else prompt
+    return EchoedPrompt(tuple(token_ids), "", ()), ()
+
+
+async def begin_answer(model: CompletionModel, body: CompletionRequest) -> CompletionAnswer:
+    """Have every prompt checked and begun; what is wrong with one shows here, and none is left running."""
+    sampling = body.sampling(DEFAULT_MAX_TOKENS)
+    prompts = [await _read(model, body, prompt) for prompt in body.prompts]
+    await model.prepare(sampling)
+    sequences: list[_Sequence] = []
+    begun: list[AsyncGenerator[Token]] = []
+    try:
+        for prompt, extra_stops in prompts:
+            stops = (*sampling.stop_token_ids, *extra_stops)
+            asked = body.asked(prompt.token_ids, replace(sampling, stop_token_ids=stops))
+            for tokens in continued(model, asked, body.num_sequences):
+                begun.append(tokens)
+                text = Continuation(tokens, body.stop_text)
+                sequences.append(_Sequence(len(sequences), prompt, text))
+    except BaseException:
+        for tokens in begun:
+            await tokens.aclose()
+        raise
+    return CompletionAnswer(model, body, sequences)

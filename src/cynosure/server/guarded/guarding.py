@@ -1,0 +1,219 @@
+"""Hand a request the services behind the guard: what they read and what they say. Computes nothing.
+
+A route gets its services so, and can neither forget the guard nor go around it. The guard stands before the
+meter: what is blocked is not paid for, and what was computed is, though it is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from cynosure.engine.sampling import SamplingParams
+from cynosure.guard import Action, Places, Policy
+from cynosure.models.chat_format import ChatFormat
+from cynosure.models.tokenizer import Tokenizer
+from cynosure.observe.load import EngineLoad
+from cynosure.server.guarded.prompt import GuardedPrompts
+from cynosure.server.guarded.screening import OUTPUT, Screening
+from cynosure.server.guarded.tokens import TokenFilter
+from cynosure.server.services import (
+    Answer,
+    Attended,
+    CompletionModel,
+    DocumentStore,
+    EmbeddingModel,
+    Generation,
+    Quote,
+    RankingModel,
+    Scores,
+    Services,
+    Token,
+    Vectors,
+)
+from cynosure.server.visit import Visit
+
+ANSWER = "answer"
+
+
+def guarded(services: Services, visit: Visit, policy: Policy) -> Services:
+    """The same services, for one request."""
+    screening = Screening(policy, visit)
+    embedders: dict[str, EmbeddingModel] = {
+        name: GuardedEmbedder(model, screening) for name, model in services.embedders.items()
+    }
+    rankers: dict[str, RankingModel] = {
+        name: GuardedRanker(model, screening) for name, model in services.rankers.items()
+    }
+    stores: dict[str, DocumentStore] = {
+        name: GuardedStore(store, screening) for name, store in services.stores.items()
+    }
+    completers: dict[str, CompletionModel] = {
+        name: GuardedCompleter(model, screening) for name, model in services.completers.items()
+    }
+    return replace(services, embedders=embedders, rankers=rankers, stores=stores, completers=completers)
+
+
+class GuardedEmbedder:
+    """An embedding model that reads what the policy lets through."""
+
+    def __init__(self, model: EmbeddingModel, screening: Screening) -> None:
+        """Stand before a model."""
+        self.name = model.name
+        self.dim = model.dim
+        self.max_tokens = model.max_tokens
+        self._model = model
+        self._screening = screening
+
+    async def embed(self, texts: Sequence[str], tenant: str = "") -> Vectors:
+        """As the model does."""
+        return await self._model.embed(await self._screening.inputs(texts, "input"), tenant)
+
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """As the model does; the text is read by `embed`."""
+        return self._model.text_of(token_ids)
+
+
+class GuardedRanker:
+    """A ranking model that reads what the policy lets through."""
+
+    def __init__(self, model: RankingModel, screening: Screening) -> None:
+        """Stand before a model."""
+        self.name = model.name
+        self.labels = model.labels
+        self.kind = model.kind
+        self.max_tokens = model.max_tokens
+        self._model = model
+        self._screening = screening
+
+    async def score(self, readings: Sequence[tuple[str, ...]], tenant: str = "") -> Scores:
+        """As the model does; a query that stands in many readings is decided on once."""
+        texts = list(dict.fromkeys(text for reading in readings for text in reading))
+        shown = dict(zip(texts, await self._screening.inputs(texts, "input"), strict=True))
+        return await self._model.score(
+            [tuple(shown[text] for text in reading) for reading in readings], tenant
+        )
+
+
+class GuardedStore:
+    """Documentation whose quotes are shown as the policy for what is fetched says."""
+
+    def __init__(self, store: DocumentStore, screening: Screening) -> None:
+        """Stand before a store."""
+        self.name = store.name
+        self.title = store.title
+        self.num_documents = store.num_documents
+        self.num_bytes = store.num_bytes
+        self._store = store
+        self._screening = screening
+
+    async def search(self, query: str, max_results: int) -> Sequence[Quote]:
+        """As the store does; a quote that holds what is blocked is left out."""
+        (asked,) = await self._screening.inputs([query], "query")
+        return self._shown(await self._store.search(asked, max_results))
+
+    async def ask(self, question: str, max_results: int) -> Answer:
+        """As the store does; a quote that holds what is blocked is left out."""
+        (asked,) = await self._screening.inputs([question], "question")
+        answer = await self._store.ask(asked, max_results)
+        quotes = self._shown(answer.quotes)
+        if answer.answered and not quotes:
+            reason = "What was found may not be shown: this server's policy blocks it."
+            return replace(answer, answered=False, reason=reason, quotes=())
+        return replace(answer, quotes=tuple(quotes))
+
+    def _shown(self, quotes: Sequence[Quote]) -> list[Quote]:
+        return [shown for quote in quotes if (shown := self._quote(quote)) is not None]
+
+    def _quote(self, quote: Quote) -> Quote | None:
+        text = self._screening.retrieved(quote.text, quote.object)
+        signature = self._screening.retrieved(quote.signature, quote.object)
+        if Action.BLOCK in (text.action, signature.action):
+            return None
+        if (text.text, signature.text) == (quote.text, quote.signature):
+            return quote
+        places = Places(text.findings)
+        attended = tuple(
+            Attended(*places.shown((word.start, word.end)), word.weight) for word in quote.attended
+        )
+        return replace(quote, text=text.text, signature=signature.text, attended=attended)
+
+
+class GuardedCompleter:
+    """A completion model that reads, and says, what the policy lets through."""
+
+    def __init__(self, model: CompletionModel, screening: Screening) -> None:
+        """Stand before a model."""
+        self.name = model.name
+        self.max_model_len = model.max_model_len
+        self._model = model
+        self._screening = screening
+        #: Prompts whose texts were decided on; any other is spelled out first.
+        self._known: set[tuple[int, ...]] = set()
+
+    @property
+    def load(self) -> EngineLoad:
+        """As the model's."""
+        return self._model.load
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """As the model's."""
+        return self._model.tokenizer
+
+    @property
+    def chat(self) -> ChatFormat | None:
+        """As the model's; its prompts are built of what the policy lets through."""
+        chat = self._model.chat
+        return (
+            None if chat is None else replace(chat, build=GuardedPrompts(self._screening, self._known).build)
+        )
+
+    def encode(self, text: str) -> Sequence[int]:
+        """As the model does, of what the policy lets through."""
+        token_ids = self._model.encode(self._screening.input(text, "prompt").text)
+        self._known.add(tuple(token_ids))
+        return token_ids
+
+    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
+        """As the model does."""
+        await self._model.prepare(sampling, tenant)
+
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+        """As the model does; the answer ends where it would say what is blocked.
+
+        Raises:
+            ContentPolicyViolation: token ids that came as such spell what is blocked or redacted.
+        """
+        if asked.token_ids not in self._known:
+            self._read(asked.token_ids)
+        return self._filtered(self._model.complete(asked, tenant))
+
+    def close(self) -> None:
+        """A request does not stop a model."""
+        raise AssertionError("only the runtime stops models")
+
+    def _read(self, token_ids: tuple[int, ...]) -> None:
+        text = self._model.tokenizer.decode(token_ids, skip_special_tokens=False)
+        self._screening.exact(text, "prompt", "a prompt of token ids")
+        self._known.add(token_ids)
+
+    def _mark_id(self, mark: str) -> int:
+        return self._model.tokenizer.encode(mark, add_special_tokens=False).ids[0]
+
+    async def _filtered(self, tokens: AsyncGenerator[Token]) -> AsyncGenerator[Token]:
+        screen = TokenFilter(self._screening.policy.output, self._mark_id)
+        try:
+            async with aclosing(tokens):
+                async for token in tokens:
+                    for safe in screen.push(token):
+                        yield safe
+                    if screen.is_blocked:
+                        return
+        except Exception:
+            for safe in screen.flush():
+                yield safe
+            raise
+        finally:
+            self._screening.note(OUTPUT, screen.findings, ANSWER)

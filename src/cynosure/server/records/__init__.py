@@ -1,0 +1,1 @@
+"""Write down what each request did: audit, journal, meter, spans. Knows nothing of answers."""

@@ -1,0 +1,231 @@
+"""Hand a request the models bound to who asks: for his tenant, on his account. Computes nothing.
+
+A route gets its services so, and can neither forget the tenant nor choose another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from cynosure.engine.report import RequestReport
+from cynosure.engine.sampling import SamplingParams
+from cynosure.models.chat_format import ChatFormat
+from cynosure.models.tokenizer import Tokenizer
+from cynosure.observe.load import EngineLoad
+from cynosure.observe.metrics import Finish, ModelMetrics, ServingMetrics
+from cynosure.server.access.limits import Clock
+from cynosure.server.services import (
+    CompletionModel,
+    EmbeddingModel,
+    Generation,
+    RankingModel,
+    Scores,
+    Services,
+    Token,
+    Vectors,
+)
+from cynosure.server.visit import Visit
+
+
+def metered(
+    services: Services, visit: Visit, metrics: ServingMetrics, clock: Clock = time.monotonic
+) -> Services:
+    """The same services, for one request."""
+    embedders: dict[str, EmbeddingModel] = {
+        name: MeteredEmbedder(model, visit, metrics.of_model(name))
+        for name, model in services.embedders.items()
+    }
+    completers: dict[str, CompletionModel] = {
+        name: MeteredCompleter(model, visit, metrics.of_model(name), clock)
+        for name, model in services.completers.items()
+    }
+    rankers: dict[str, RankingModel] = {
+        name: MeteredRanker(model, visit, metrics.of_model(name)) for name, model in services.rankers.items()
+    }
+    return replace(services, embedders=embedders, completers=completers, rankers=rankers)
+
+
+class MeteredEmbedder:
+    """An embedding model that a request pays for by the token."""
+
+    def __init__(self, model: EmbeddingModel, visit: Visit, metrics: ModelMetrics) -> None:
+        """Stand before a model."""
+        self.name = model.name
+        self.dim = model.dim
+        self.max_tokens = model.max_tokens
+        self._model = model
+        self._visit = visit
+        self._metrics = metrics
+
+    async def embed(self, texts: Sequence[str], tenant: str = "") -> Vectors:
+        """As the model does; how many tokens texts have is known, and paid, afterwards."""
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        found = await self._model.embed(texts, self._visit.tenant)
+        num_tokens = sum(found.token_counts)
+        self._visit.model = self.name
+        self._visit.num_prompt_tokens += num_tokens
+        self._metrics.read(num_tokens)
+        if self._visit.account is not None:
+            self._visit.account.spend(num_tokens)
+        return found
+
+    def text_of(self, token_ids: Sequence[int]) -> str:
+        """As the model does."""
+        return self._model.text_of(token_ids)
+
+
+class MeteredRanker:
+    """A ranking model that a request pays for by the token."""
+
+    def __init__(self, model: RankingModel, visit: Visit, metrics: ModelMetrics) -> None:
+        """Stand before a model."""
+        self.name = model.name
+        self.labels = model.labels
+        self.kind = model.kind
+        self.max_tokens = model.max_tokens
+        self._model = model
+        self._visit = visit
+        self._metrics = metrics
+
+    async def score(self, readings: Sequence[tuple[str, ...]], tenant: str = "") -> Scores:
+        """As the model does; how many tokens readings have is known, and paid, afterwards."""
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        found = await self._model.score(readings, self._visit.tenant)
+        num_tokens = sum(found.token_counts)
+        self._visit.model = self.name
+        self._visit.num_prompt_tokens += num_tokens
+        self._metrics.read(num_tokens)
+        if self._visit.account is not None:
+            self._visit.account.spend(num_tokens)
+        return found
+
+
+class MeteredCompleter:
+    """A completion model that serves one tenant, counts and times."""
+
+    def __init__(self, model: CompletionModel, visit: Visit, metrics: ModelMetrics, clock: Clock) -> None:
+        """Stand before a model."""
+        self.name = model.name
+        self.max_model_len = model.max_model_len
+        self._model = model
+        self._visit = visit
+        self._metrics = metrics
+        self._clock = clock
+
+    @property
+    def load(self) -> EngineLoad:
+        """As the model's."""
+        return self._model.load
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """As the model's."""
+        return self._model.tokenizer
+
+    @property
+    def chat(self) -> ChatFormat | None:
+        """As the model's."""
+        return self._model.chat
+
+    def encode(self, text: str) -> Sequence[int]:
+        """As the model does."""
+        return self._model.encode(text)
+
+    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
+        """As the model does, for the tenant that asks."""
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        begun_s = self._clock()
+        await self._model.prepare(sampling, self._visit.tenant)
+        if sampling.constraint is not None:
+            self._visit.prepare_s += self._clock() - begun_s
+
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+        """As the model does, for the tenant that asks.
+
+        Raises:
+            RateLimitExceeded: its key may not use so many tokens yet.
+        """
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        account = self._visit.account
+        # A sibling goes on from a prompt that was paid for.
+        num_tokens = 0 if asked.is_sibling else len(asked.token_ids)
+        if account is not None and not asked.is_sibling:
+            account.check(num_tokens)
+        self._visit.note_sampling(asked.sampling)
+        tokens = self._model.complete(replace(asked, on_report=self._note), self._visit.tenant)
+        if account is not None:
+            account.spend(num_tokens)
+        self._visit.model = self.name
+        self._visit.num_prompt_tokens += num_tokens
+        return self._watch(tokens, num_tokens)
+
+    def close(self) -> None:
+        """A request does not stop a model."""
+        raise AssertionError("only the runtime stops models")
+
+    async def _watch(self, tokens: AsyncGenerator[Token], num_prompt_tokens: int) -> AsyncGenerator[Token]:
+        visit, last_s, num_tokens, num_cached = self._visit, None, 0, 0
+        finish: Finish = "error"
+        try:
+            async with aclosing(tokens):
+                async for token in tokens:
+                    now = self._clock()
+                    if last_s is None:
+                        self._metrics.read(num_prompt_tokens)
+                    if token.token_id is not None:
+                        self._time(now, last_s)
+                    last_s = now
+                    self._count(token)
+                    num_cached = max(num_cached, token.num_cached)
+                    num_tokens += token.token_id is not None
+                    if token.finish_reason is not None:
+                        finish = "length" if token.finish_reason == "length" else "stop"
+                    yield token
+        except GeneratorExit:
+            # Closed before its end: for a stop string, or since nobody listens any more.
+            if finish == "error":
+                finish = "abort" if visit.is_gone else "stop"
+            raise
+        except asyncio.CancelledError:
+            finish = "abort"
+            raise
+        except Exception as failure:
+            visit.error = type(failure).__name__
+            raise
+        finally:
+            visit.finish = finish
+            # A sibling's prompt was counted, and found, before.
+            visit.num_cached += min(num_cached, num_prompt_tokens)
+            passed_s = self._clock() - visit.arrived_s
+            self._metrics.finish(finish, passed_s, num_prompt_tokens, num_tokens)
+
+    def _note(self, report: RequestReport) -> None:
+        self._visit.reports.append(report)
+        self._metrics.went(
+            queue_s=report.constraint_s + report.queue_s,
+            prefill_s=report.prefill_s,
+            decode_s=report.decode_s,
+            num_preemptions=report.num_preemptions,
+        )
+
+    def _time(self, now: float, last_s: float | None) -> None:
+        if last_s is None:
+            self._metrics.chose_first(now - self._visit.arrived_s)
+            self._visit.first_token_s = self._visit.first_token_s or now
+        else:
+            self._metrics.chose_next(now - last_s)
+
+    def _count(self, token: Token) -> None:
+        if token.token_id is None:
+            return
+        self._visit.num_tokens += 1
+        if self._visit.account is not None:
+            self._visit.account.spend(1)

@@ -1,0 +1,1 @@
+"""Stand in for models that another process holds. Knows nothing of HTTP."""
