@@ -23,9 +23,10 @@ from cynosure.engine import Request, SamplingParams, core, runner
 from cynosure.engine.core import EngineCore
 from cynosure.engine.sequence import Sequence
 from cynosure.engine.settings import EngineSettings
-from cynosure.models import native_passes, native_program
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import load
+from cynosure.models.native import program as native_program
+from cynosure.models.native import passes as native_passes
 
 KERNELS = "kernels"
 

@@ -15,8 +15,8 @@ from cynosure.engine import Cancelled, Event, Failed, Finished, Refused, Request
 from cynosure.engine.constraints import grammar, json_schema, regex
 from cynosure.engine.core import EngineCore
 from cynosure.engine.engine import Engine
-from cynosure.engine.grammar_cache import GrammarCache
-from cynosure.engine.grammar_process import TokenizerDefinition
+from cynosure.engine.grammar.cache import GrammarCache
+from cynosure.engine.grammar.process import TokenizerDefinition
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.batch import Batch
 from cynosure.models.decoder import Decoder

@@ -16,7 +16,7 @@ from cynosure.cli.chat_input import Command, Typed, read_typed
 from cynosure.cli.chat_view import AnswerView
 from cynosure.cli.main import main
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models.chat_answer import Said, Thought
+from cynosure.models.chat.answer import Said, Thought
 from tests.server.chat_models import SOURCE, ScriptedModel, scripted
 
 

@@ -7,7 +7,7 @@ import pytest
 import transformers
 
 from cynosure.cli.main import main
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 from tests.cli.conftest import continuation
 
 PROMPT = "the centre of"

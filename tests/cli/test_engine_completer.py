@@ -15,7 +15,7 @@ from cynosure.cli.engine_completer import EngineCompleter
 from cynosure.cli.local_completer import load_completer
 from cynosure.core.errors import CheckpointNotFound, EmptyInput, InputTooLong, UnsupportedArchitecture
 from cynosure.engine import SamplingParams
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.services import Generation, Token
 from tests.cli.conftest import continuation
 

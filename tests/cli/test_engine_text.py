@@ -26,7 +26,7 @@ from cynosure.engine import (
     Usage,
 )
 from cynosure.engine.pool.card import ModelCard, ModelRole
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
 from cynosure.server.services import Generation, Token
 from tests.models.tiny_tokenizers import byte_level, write

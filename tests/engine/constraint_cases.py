@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from cynosure.engine.core import EngineCore
-from cynosure.engine.grammar_process import TokenizerDefinition
+from cynosure.engine.grammar.process import TokenizerDefinition
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel, load

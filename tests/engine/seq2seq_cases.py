@@ -13,7 +13,7 @@ from transformers import T5ForConditionalGeneration
 
 from cynosure.engine import Request, SamplingParams
 from cynosure.engine.beam_params import BeamParams, EarlyStopping
-from cynosure.engine.seq2seq_core import Seq2SeqCore
+from cynosure.engine.seq2seq.core import Seq2SeqCore
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.encoder_decoder import EncoderDecoder
 from tests.models import t5_oracle

@@ -28,8 +28,8 @@ from cynosure.engine import (
 )
 from cynosure.engine.core import EngineCore
 from cynosure.engine.engine import Engine
-from cynosure.engine.grammar import Matcher
-from cynosure.engine.grammar_cache import GrammarCache
+from cynosure.engine.grammar.cache import GrammarCache
+from cynosure.engine.grammar.grammar import Matcher
 from tests.engine.constraint_cases import EOS, WIDE, definition, new_core, random_schema, speller, text_of
 from tests.engine.engine_cases import TERMINAL, Ear
 

@@ -14,7 +14,7 @@ from cynosure.engine.encoding import EncodingEngine, EncodingLimits
 from cynosure.engine.turnstile import Turnstile
 from cynosure.models.cross_encoder import load_cross_encoder
 from cynosure.models.embedder import Embedder, load_embedder
-from cynosure.models.tokenizer import Encoding
+from cynosure.models.text.tokenizer import Encoding
 from tests.engine.pool.pool_cases import folder_of
 
 LIMITS = EncodingLimits(max_tokens=64, max_shared_tokens=16, max_waiting_texts=100)

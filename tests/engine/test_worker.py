@@ -20,9 +20,9 @@ from cynosure.engine import Event, Failed, Finished, FinishReason, Request, Samp
 from cynosure.engine.constraints import Constraint, regex
 from cynosure.engine.pool.card import ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
-from cynosure.engine.wire import Channel
-from cynosure.engine.wire_logs import SendLines, log_again
-from cynosure.engine.wire_messages import (
+from cynosure.engine.wire.codec import Channel
+from cynosure.engine.wire.logs import SendLines, log_again
+from cynosure.engine.wire.messages import (
     CALLS,
     REPLIES,
     Attend,

@@ -40,8 +40,8 @@ TORCH_FREE = [
     "cynosure.engine",
     "cynosure.server.app",
     "cynosure.server.listening",
-    "cynosure.models.tokenizer",
-    "cynosure.models.template",
+    "cynosure.models.text.tokenizer",
+    "cynosure.models.chat.template",
 ]
 
 

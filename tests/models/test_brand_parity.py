@@ -16,7 +16,7 @@ from cynosure.kernels import why_none
 from cynosure.models.config_reader import ConfigReader, read_config
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import brand_of, load
-from cynosure.models.native_graph import use_kernels
+from cynosure.models.native.graph import use_kernels
 from tests.models import brand_mutants, decoder_mutants
 from tests.models.brand_cases import CASES
 from tests.models.brand_mutants import FAULTS

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer as RawTokenizer
 
 from cynosure.core.errors import UnknownOption
 from cynosure.models.fill_in import FORMS, FillForm, fill_in, form_of
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 from tests.models.tiny_tokenizers import byte_fallback, byte_level, write
 
 PREFIX, SUFFIX = "def star():\n    ", "\n    return pole\n"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cynosure.core.errors import CheckpointCorrupt, CheckpointError, CheckpointNotFound, UnsupportedConfig
+from cynosure.models.chat.template import read_templates
 from cynosure.models.generation_config import read_generation_defaults
 from cynosure.models.gguf import is_gguf, read_gguf
 from cynosure.models.gguf.header import MAX_KEYS, MAX_TENSORS
 from cynosure.models.gguf.tensors import gguf_entries
-from cynosure.models.template import read_templates
-from cynosure.models.tokenizer_files import load_tokenizer_files
+from cynosure.models.text.tokenizer_files import load_tokenizer_files
 from tests.models.gguf_files import MODELS, Kind, write_header, write_pair
 from tests.models.gguf_vocabularies import byte_level_metadata, cut_like
 

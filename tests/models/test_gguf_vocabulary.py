@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cynosure.core.errors import CheckpointCorrupt, UnsupportedConfig
-from cynosure.models.tokenizer import Tokenizer
-from cynosure.models.tokenizer_files import has_tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer_files import has_tokenizer
 from tests.models.gguf_files import write_header
 from tests.models.gguf_vocabularies import (
     CONTROL,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from cynosure.core.errors import InputTooLong
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models.chat_format import ChatFormat
-from cynosure.models.template import ChatTemplate
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.chat.template import ChatTemplate
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
 from cynosure.server.services import Generation, Services, Token
 from tests.models.real_templates import CHATML

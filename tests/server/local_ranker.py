@@ -15,8 +15,8 @@ from cynosure.models.encoder import Encoder
 from cynosure.models.encoder_spec import HeadKind, HeadSpec
 from cynosure.models.heads import score_activation
 from cynosure.models.load import load
+from cynosure.models.text.tokenizer import Encoding, Tokenizer
 from cynosure.models.token_passes import passes
-from cynosure.models.tokenizer import Encoding, Tokenizer
 from cynosure.server.compute import ComputeThread
 from cynosure.server.services import ScoreKind, Scores
 

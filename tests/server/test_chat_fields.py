@@ -15,8 +15,8 @@ import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
 
 from cynosure.cli.local_completer import load_completer
-from cynosure.models.chat_format import ChatFormat
-from cynosure.models.template import ChatTemplate
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.chat.template import ChatTemplate
 from cynosure.server.services import Services
 from tests.server.chat_models import SOURCE
 from tests.server.fakes import serving

@@ -16,7 +16,7 @@ import transformers
 from openai.types import CompletionChoice
 
 from cynosure.cli.local_completer import load_completer
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.services import Services
 from tests.models.tiny_tokenizers import byte_level, write
 from tests.server.fakes import serving

@@ -18,17 +18,17 @@ from cynosure.cli.python_docs import ThreadedDocs, index_path, open_python_docs
 from cynosure.core.errors import CheckpointNotFound, InputError
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
-from cynosure.engine.wire_messages import Setup
-from cynosure.models.chat_format import ChatFormat
+from cynosure.engine.wire.messages import Setup
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.chat.template import ChatTemplate, read_templates
+from cynosure.models.chat.tool_calls import ToolFormat
 from cynosure.models.fingerprint import digests_of, model_id
 from cynosure.models.gguf import SUFFIX
 from cynosure.models.hub import resolve_checkpoint
 from cynosure.models.minilm_package import NAME, minilm_folder
 from cynosure.models.sentence_folder import read_sentence_folder
-from cynosure.models.template import ChatTemplate, read_templates
-from cynosure.models.tokenizer import Tokenizer
-from cynosure.models.tokenizer_files import has_tokenizer
-from cynosure.models.tool_calls import ToolFormat
+from cynosure.models.text.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer_files import has_tokenizer
 from cynosure.server.remote.embedder import BlockingEmbedder, RemoteEmbedder
 from cynosure.server.remote.engine import RemoteEngine
 from cynosure.server.remote.ranker import RemoteRanker

@@ -21,8 +21,8 @@ from cynosure.cli.chat_view import AnswerView
 from cynosure.cli.local_completer import load_completer
 from cynosure.core.errors import CynosureError, InputError, InputTooLong
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models.chat_answer import Said
-from cynosure.models.chat_prompt import CallerText, Message
+from cynosure.models.chat.answer import Said
+from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.answers.chat_turn import begin_turn, build_prompt, chat_of, room_after
 from cynosure.server.services import CompletionModel
 

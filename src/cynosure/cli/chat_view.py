@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.markdown import Markdown
 from rich.text import Text
 
-from cynosure.models.chat_answer import Part, Said, Thought
+from cynosure.models.chat.answer import Part, Said, Thought
 
 _FENCE = "```"
 _BREAK = "\n\n"

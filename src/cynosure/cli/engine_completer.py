@@ -27,8 +27,8 @@ from cynosure.engine import (
     TokenEvent,
 )
 from cynosure.engine.pool.card import ModelCard
-from cynosure.models.chat_format import ChatFormat
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
 from cynosure.server.services import Generation, ScoredToken, Token
 

@@ -11,14 +11,14 @@ from cynosure.cli.engine_completer import EngineCompleter
 from cynosure.core.errors import CheckpointNotFound, UnsupportedArchitecture
 from cynosure.engine.core import EngineCore
 from cynosure.engine.engine import Engine
-from cynosure.engine.grammar_cache import GrammarCache
-from cynosure.engine.grammar_process import TokenizerDefinition
+from cynosure.engine.grammar.cache import GrammarCache
+from cynosure.engine.grammar.process import TokenizerDefinition
 from cynosure.engine.pool.card import ModelCard, ModelRole
 from cynosure.engine.settings import EngineSettings
-from cynosure.models.chat_format import ChatFormat
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.chat.tool_calls import ToolFormat
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel, load
-from cynosure.models.tool_calls import ToolFormat
 
 
 def load_completer(

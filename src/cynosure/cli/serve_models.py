@@ -16,7 +16,7 @@ from cynosure.core.errors import InputError
 from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.pool.settings import DiskSettings, PoolSettings
 from cynosure.engine.settings import KERNELS, KV_CACHE_DTYPES, EngineSettings
-from cynosure.models.tool_calls import ToolFormat
+from cynosure.models.chat.tool_calls import ToolFormat
 from cynosure.server.access.tenants import read_secret
 from cynosure.server.remote.supervisor import SupervisorSettings
 

@@ -18,7 +18,7 @@ from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequenceP
 from cynosure.core.errors import CynosureError, EngineFault, InputError
 from cynosure.engine.check import check_request, check_session, check_speculation
 from cynosure.engine.fairness import TokenCounter
-from cynosure.engine.grammar import Matcher
+from cynosure.engine.grammar.grammar import Matcher
 from cynosure.engine.largest import stacked
 from cynosure.engine.logprobs import score_prompt
 from cynosure.engine.pace import Pace
@@ -43,7 +43,7 @@ from cynosure.engine.settings import EngineSettings
 from cynosure.engine.speculation import Drafter
 from cynosure.engine.task import Task, as_fault
 from cynosure.models.decoder import Decoder
-from cynosure.models.native_graph import use_kernels
+from cynosure.models.native.graph import use_kernels
 from cynosure.observe.load import EngineLoad
 
 #: A step of more tokens is bound by arithmetic, where a guess is not nearly free.

@@ -22,7 +22,7 @@ from cynosure.core.errors import CynosureError, EngineBusy, EngineFault
 from cynosure.engine.encoding_batch import share_out
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.turnstile import Turnstile
-from cynosure.models.tokenizer import Encoding
+from cynosure.models.text.tokenizer import Encoding
 
 T = TypeVar("T")
 Read = TypeVar("Read", contravariant=True)

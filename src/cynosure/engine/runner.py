@@ -14,8 +14,8 @@ from cynosure.cache import PagedCache
 from cynosure.kernels.linear import Way
 from cynosure.models.batch import Batch
 from cynosure.models.decoder import Decoder
-from cynosure.models.native_graph import fix_way
-from cynosure.models.native_passes import NativePasses, PartTime, refusal_of_passes
+from cynosure.models.native.graph import fix_way
+from cynosure.models.native.passes import NativePasses, PartTime, refusal_of_passes
 
 REPRODUCIBLE_WAY = Way.TILES
 """Bits of a row differ between the ways of computing, not within one."""

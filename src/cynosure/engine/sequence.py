@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from cynosure.cache import SequencePages
-from cynosure.engine.grammar import Matcher
+from cynosure.engine.grammar.grammar import Matcher
 from cynosure.engine.recorder import Recorder
 from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason
 from cynosure.engine.sampler import Row, new_dice

@@ -23,9 +23,9 @@ from cynosure.engine.constraints import Constraint
 from cynosure.engine.pool.card import ModelCard, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.request import Event, Failed, Request
-from cynosure.engine.wire import Channel
-from cynosure.engine.wire_logs import SendLines
-from cynosure.engine.wire_messages import (
+from cynosure.engine.wire.codec import Channel
+from cynosure.engine.wire.logs import SendLines
+from cynosure.engine.wire.messages import (
     CALLS,
     REPLIES,
     Attend,

@@ -17,8 +17,8 @@ from cynosure.models.encoder_spec import HeadKind, HeadSpec
 from cynosure.models.fingerprint import digests_of, model_id
 from cynosure.models.heads import scores
 from cynosure.models.load import load
+from cynosure.models.text.tokenizer import Encoding, Tokenizer
 from cynosure.models.token_passes import Progress, passes
-from cynosure.models.tokenizer import Encoding, Tokenizer
 
 
 class CrossEncoder:

@@ -21,8 +21,8 @@ from cynosure.models.heads import HEAD_ACTIVATIONS
 from cynosure.models.load import load
 from cynosure.models.pooling import pool
 from cynosure.models.sentence_folder import DenseSpec, SentenceSpec, read_sentence_folder
+from cynosure.models.text.tokenizer import Encoding, Tokenizer
 from cynosure.models.token_passes import Progress, passes
-from cynosure.models.tokenizer import Encoding, Tokenizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cynosure.core.errors import UnknownOption
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from torch import nn
 from cynosure.attention.backends.choice import AUTO, BACKENDS
 from cynosure.core.errors import AttentionError, UnknownOption, UnsupportedArchitecture, UnsupportedConfig
 from cynosure.models.brand import Brand, ModelKind, TensorSource
+from cynosure.models.chat.template import ChatTemplate, read_templates
 from cynosure.models.checkpoint import Weights, choose_dtype, fill, open_weights
 from cynosure.models.config_reader import ConfigReader, architecture_of
 from cynosure.models.families.table import BRANDS
@@ -25,9 +26,8 @@ from cynosure.models.quantize import QuantScheme, coded_sources, quantise_graph,
 from cynosure.models.quantize.scheme import CONFIG_KEY
 from cynosure.models.rope_config import DECLARED_LENGTH
 from cynosure.models.stored_config import place_of_config, stored_config
-from cynosure.models.template import ChatTemplate, read_templates
-from cynosure.models.tokenizer import Tokenizer
-from cynosure.models.tokenizer_files import has_tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer_files import has_tokenizer
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from cynosure.engine.report import RequestReport
 from cynosure.engine.request import TokenLogprob
 from cynosure.engine.sampling import SamplingParams
 from cynosure.engine.session import Session
-from cynosure.models.chat_format import ChatFormat
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from cynosure.engine.turnstile import Turnstile, _Ticket
 from cynosure.models.cross_encoder import load_cross_encoder
 from cynosure.models.embedder import Embedder, load_embedder
 from cynosure.models.seq2seq import generate_seq2seq
-from cynosure.models.tokenizer import Encoding
+from cynosure.models.text.tokenizer import Encoding
 from tests.engine.pool.pool_cases import Waiting, ask, folder_of, served, settings
 from tests.engine.test_core import plain, prompts_of
 from tests.models import t5_oracle

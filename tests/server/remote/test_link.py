@@ -23,8 +23,8 @@ from cynosure.engine import (
     Usage,
 )
 from cynosure.engine.pool.card import ModelCard, ModelRole
-from cynosure.engine.wire import Channel
-from cynosure.engine.wire_messages import (
+from cynosure.engine.wire.codec import Channel
+from cynosure.engine.wire.messages import (
     CALLS,
     REPLIES,
     Call,

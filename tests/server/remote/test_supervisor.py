@@ -21,8 +21,8 @@ from cynosure.core.errors import CheckpointNotFound, EngineDown, EnvironmentFaul
 from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.settings import EngineSettings
-from cynosure.engine.wire_messages import Setup
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.engine.wire.messages import Setup
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.remote import supervisor as supervisor_module
 from cynosure.server.remote.engine import RemoteEngine
 from cynosure.server.remote.supervisor import Supervisor, SupervisorSettings
@@ -252,7 +252,7 @@ def test_the_process_dies_with_a_parent_that_is_killed(checkpoint: Path) -> None
         "import os, signal, sys\n"
         "from cynosure.engine.pool.card import ServedModel\n"
         "from cynosure.engine.pool.settings import PoolSettings\n"
-        "from cynosure.engine.wire_messages import Setup\n"
+        "from cynosure.engine.wire.messages import Setup\n"
         "from cynosure.server.remote.supervisor import Supervisor\n"
         "supervisor = Supervisor(Setup((ServedModel('tiny', sys.argv[1]),), PoolSettings(), 1))\n"
         "supervisor.start(lambda stage: None)\n"

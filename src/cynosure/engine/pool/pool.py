@@ -14,7 +14,7 @@ from cynosure.core.errors import CynosureError, EmptyInput, InputError
 from cynosure.engine.check import check_request, check_seq2seq_request
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.encoding import Rows
-from cynosure.engine.grammar import Grammar
+from cynosure.engine.grammar.grammar import Grammar
 from cynosure.engine.pool.card import ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.entry import Caller, Entry
 from cynosure.engine.pool.residency import Report, Residency

@@ -29,7 +29,7 @@ from cynosure.models.minilm_package import minilm_folder
 from cynosure.models.quantize import read_scheme, scheme_of
 from cynosure.models.sentence_folder import read_sentence_folder
 from cynosure.models.stored_config import stored_config
-from cynosure.models.tokenizer_files import load_tokenizer_files
+from cynosure.models.text.tokenizer_files import load_tokenizer_files
 
 
 @dataclass(frozen=True)

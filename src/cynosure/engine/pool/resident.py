@@ -12,12 +12,12 @@ from cynosure.cache import PageNames, PageStore
 from cynosure.engine.core import EngineCore
 from cynosure.engine.encoding import EncodingEngine, EncodingLimits
 from cynosure.engine.engine import Engine
-from cynosure.engine.grammar_cache import GrammarCache
-from cynosure.engine.grammar_process import TokenizerDefinition
+from cynosure.engine.grammar.cache import GrammarCache
+from cynosure.engine.grammar.process import TokenizerDefinition
 from cynosure.engine.pool.build import identity_of
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
-from cynosure.engine.seq2seq_core import Seq2SeqCore
+from cynosure.engine.seq2seq.core import Seq2SeqCore
 from cynosure.engine.session_pages import Disk
 from cynosure.engine.settings import EngineSettings
 from cynosure.engine.turnstile import Turnstile
@@ -28,7 +28,7 @@ from cynosure.models.embedder import Embedder, load_embedder
 from cynosure.models.encoder_decoder import EncoderDecoder
 from cynosure.models.load import LanguageModel, load
 from cynosure.models.minilm import WEIGHTS_SHA256
-from cynosure.models.native_graph import use_kernels
+from cynosure.models.native.graph import use_kernels
 from cynosure.observe.load import EngineLoad
 
 

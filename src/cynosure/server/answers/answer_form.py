@@ -7,10 +7,10 @@ from dataclasses import replace
 from cynosure.core.errors import InputError
 from cynosure.engine import constraints
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models.answer_grammar import AnswerGrammar, Thinking
-from cynosure.models.chat_format import ChatFormat
-from cynosure.models.chat_prompt import ChatPrompt
-from cynosure.models.tool_offer import ToolChoice, ToolOffer
+from cynosure.models.chat.answer_grammar import AnswerGrammar, Thinking
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.chat.prompt import ChatPrompt
+from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
 
 
 def constrained(

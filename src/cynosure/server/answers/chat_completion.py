@@ -7,8 +7,8 @@ import uuid
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
-from cynosure.models.chat_answer import Part, Said, Thought
-from cynosure.models.tool_calls import ToolCall
+from cynosure.models.chat.answer import Part, Said, Thought
+from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.server.answers.chat_turn import ChatTurn, Spoken
 from cynosure.server.answers.continuation import Placed
 from cynosure.server.answers.interleave import interleaved

@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from cynosure.core.errors import UnknownOption
 from cynosure.engine.sampling import SamplingParams
 from cynosure.engine.session import Session
-from cynosure.models.chat_answer import AnswerReader, Part
-from cynosure.models.chat_format import ChatFormat, Tool
-from cynosure.models.chat_prompt import ChatPrompt, Message
-from cynosure.models.tool_offer import ToolOffer
+from cynosure.models.chat.answer import AnswerReader, Part
+from cynosure.models.chat.format import ChatFormat, Tool
+from cynosure.models.chat.prompt import ChatPrompt, Message
+from cynosure.models.chat.tool_offer import ToolOffer
 from cynosure.server.answers.answer_form import constrained
 from cynosure.server.answers.continuation import Continuation, Placed
 from cynosure.server.answers.siblings import continued

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cynosure.core.errors import InputError
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ import numpy as np
 
 from cynosure.core.errors import EngineFault, InputError, InputTooLong, UnknownOption
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models import reasoning
-from cynosure.models.chat_prompt import CallerText, Message
+from cynosure.models.chat import reasoning
+from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.answers.chat_turn import build_prompt
 from cynosure.server.answers.ranking import values
 from cynosure.server.services import CompletionModel, Generation, RankingModel, ScoreKind

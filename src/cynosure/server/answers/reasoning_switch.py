@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cynosure.core.errors import UnknownOption
-from cynosure.models.chat_format import ChatFormat
+from cynosure.models.chat.format import ChatFormat
 
 #: By which templates turn reasoning off, and by which they set its effort.
 _SWITCH, _EFFORT = "enable_thinking", "reasoning_effort"

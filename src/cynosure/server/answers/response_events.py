@@ -7,8 +7,8 @@ import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 
-from cynosure.models.chat_answer import Part, Said, Thought
-from cynosure.models.tool_calls import ToolCall
+from cynosure.models.chat.answer import Part, Said, Thought
+from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.server.answers.chat_turn import ChatTurn
 from cynosure.server.schemas.chat import ChatLogprob
 from cynosure.server.schemas.response_input import Status

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from cynosure.core.errors import NotFound
-from cynosure.models.chat_prompt import Message
+from cynosure.models.chat.prompt import Message
 from cynosure.server.schemas.response_input import InputItem, turns_of
 from cynosure.server.schemas.responses import ResponseBody
 

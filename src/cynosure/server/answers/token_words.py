@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cynosure.engine.request import TokenLogprob
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.schemas.chat import ChatLogprob, TopLogprob
 from cynosure.server.schemas.completions import Logprobs, PromptLogprob
 from cynosure.server.services import ScoredToken, Token

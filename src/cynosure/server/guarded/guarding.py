@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from cynosure.engine.sampling import SamplingParams
 from cynosure.guard import Action, Places, Policy
-from cynosure.models.chat_format import ChatFormat
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
 from cynosure.server.guarded.prompt import GuardedPrompts
 from cynosure.server.guarded.screening import OUTPUT, Screening

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cynosure.guard import Places
-from cynosure.models.chat_prompt import CallerText, ChatPrompt, Message, build_chat_prompt
-from cynosure.models.template import ChatTemplate
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.chat.prompt import CallerText, ChatPrompt, Message, build_chat_prompt
+from cynosure.models.chat.template import ChatTemplate
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.guarded.screening import Screening
 
 TOOLS, VARIABLES = "tools", "chat_template_kwargs"

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models.chat_format import ChatFormat
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
 from cynosure.observe.metrics import Finish, ModelMetrics, ServingMetrics
 from cynosure.server.access.limits import Clock

@@ -10,8 +10,8 @@ from jaxtyping import Float32
 
 from cynosure.core.errors import InputError
 from cynosure.engine.pool.card import ModelCard
-from cynosure.engine.wire_messages import Attend, Embed, Rows, Shares
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.engine.wire.messages import Attend, Embed, Rows, Shares
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.remote.supervisor import Supervisor
 from cynosure.server.services import Vectors
 

@@ -13,7 +13,7 @@ from cynosure.engine.check import check_request, check_seq2seq_request
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.pool.card import ModelCard, ModelRole
 from cynosure.engine.request import Request
-from cynosure.engine.wire_messages import Compile
+from cynosure.engine.wire.messages import Compile
 from cynosure.observe.load import EngineLoad
 from cynosure.server.remote.link import IDLE, Notify
 from cynosure.server.remote.supervisor import Supervisor

@@ -16,9 +16,9 @@ from typing import Any
 from cynosure.core.errors import CynosureError, EngineDown
 from cynosure.engine.pool.card import ModelCard
 from cynosure.engine.request import Event, Failed, PromptLogprobs, Request, TokenEvent
-from cynosure.engine.wire import Channel
-from cynosure.engine.wire_logs import log_again
-from cynosure.engine.wire_messages import (
+from cynosure.engine.wire.codec import Channel
+from cynosure.engine.wire.logs import log_again
+from cynosure.engine.wire.messages import (
     Call,
     CallFailed,
     Cancel,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from cynosure.engine.pool.card import ModelCard
-from cynosure.engine.wire_messages import Rows, Score
+from cynosure.engine.wire.messages import Rows, Score
 from cynosure.server.remote.supervisor import Supervisor
 from cynosure.server.services import ScoreKind, Scores
 

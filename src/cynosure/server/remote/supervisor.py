@@ -22,8 +22,8 @@ from typing import Any
 
 from cynosure.core.errors import EngineDown, EnvironmentFault
 from cynosure.engine.pool.card import ModelCard
-from cynosure.engine.wire import Channel
-from cynosure.engine.wire_messages import CALLS, REPLIES, Call, LoadModel, Reply, Setup, Stop
+from cynosure.engine.wire.codec import Channel
+from cynosure.engine.wire.messages import CALLS, REPLIES, Call, LoadModel, Reply, Setup, Stop
 from cynosure.observe import logs
 from cynosure.server.remote.link import EngineLink
 

@@ -12,8 +12,8 @@ from functools import partial
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from cynosure.models.chat_answer import Part, Said, Thought
-from cynosure.models.chat_prompt import ChatPrompt
+from cynosure.models.chat.answer import Part, Said, Thought
+from cynosure.models.chat.prompt import ChatPrompt
 from cynosure.server.answers.chat_turn import ChatTurn, begin_turn, build_prompt, chat_of
 from cynosure.server.answers.reasoning_switch import without_reasoning
 from cynosure.server.presence import while_present

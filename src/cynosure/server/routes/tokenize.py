@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from starlette.concurrency import run_in_threadpool
 
 from cynosure.core.errors import InputError
-from cynosure.models.tokenizer import Tokenizer
+from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.answers.chat_turn import build_prompt
 from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.tokenize import (

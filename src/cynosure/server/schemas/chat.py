@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field, model_validator
 
 from cynosure.core.errors import InputError
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
-from cynosure.models.chat_format import Tool
-from cynosure.models.chat_prompt import CallerText, Message
-from cynosure.models.tool_offer import ToolChoice, ToolOffer
+from cynosure.models.chat.format import Tool
+from cynosure.models.chat.prompt import CallerText, Message
+from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.completions import Usage
 from cynosure.server.schemas.generation import GenerationFields
 from cynosure.server.schemas.wire import Count1, Never, Piece, Text, Whole, WireRequest

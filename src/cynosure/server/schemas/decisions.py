@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from cynosure.models.chat_prompt import CallerText, Message
+from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.schemas.chat import MAX_PARTS
 from cynosure.server.schemas.response_input import InputItems, InputText, turns_of
 from cynosure.server.schemas.responses import ResponseUsage

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, Field, model_validator
 
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models.chat_format import Tool
-from cynosure.models.chat_prompt import CallerText, Message
-from cynosure.models.tool_offer import ToolChoice, ToolOffer
+from cynosure.models.chat.format import Tool
+from cynosure.models.chat.prompt import CallerText, Message
+from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, FunctionName
 from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from cynosure.models.chat_prompt import CallerText, Message
+from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, FunctionCall, FunctionName, Nothing
 from cynosure.server.schemas.wire import Text, WireRequest
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cynosure.engine import constraints
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
-from cynosure.models.chat_prompt import CallerText, Message
-from cynosure.models.tool_offer import Tool, ToolChoice, ToolOffer
+from cynosure.models.chat.prompt import CallerText, Message
+from cynosure.models.chat.tool_offer import Tool, ToolChoice, ToolOffer
 from cynosure.server.schemas.chat import MAX_TOOLS, ChatLogprob, FunctionName
 from cynosure.server.schemas.constraints import JsonObjectFormat, TextFormat
 from cynosure.server.schemas.response_input import InputItem, InputItems, MessageItem, Status, turns_of

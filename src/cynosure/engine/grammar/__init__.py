@@ -1,0 +1,1 @@
+"""Compile constraints and say which tokens may follow. Knows nothing of models."""

@@ -1,0 +1,1 @@
+"""Serve encoder-decoders, a step at a time. Knows nothing of decoders' pages."""

@@ -1,0 +1,266 @@
+"""Turn a conversation into token ids whose origin is known. Knows nothing of HTTP, nor of what is generated.
+
+Every token belongs to one segment: one string of the caller, one structure of his (tool definitions, calls)
+or the template. A token that straddles two belongs to the one that holds its first byte.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from cynosure.models.chat.template import REASONING_KEYS, ChatTemplate, RenderedPrompt, is_role_path
+from cynosure.models.chat.template_process import CallerRun
+from cynosure.models.text.tokenizer import Encoding, Tokenizer
+
+Span = tuple[int, int]
+
+TEMPLATE, TOOLS, SYSTEM, GENERATED = "template", "tools", "system", "generated"
+
+#: What stands between two texts of one message, for templates that read one string.
+_JOINT = "\n"
+#: How byte-level vocabularies spell a space.
+_BYTE_SPACE = "Ġ"
+
+
+@dataclass(frozen=True)
+class CallerText:
+    """A string that a caller wrote, and where in his request: `messages[0].content`."""
+
+    text: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn.
+
+    Attributes:
+        role: Who speaks: system, user, assistant or tool.
+        path: Where it stands in the request: `messages[0]`.
+        texts: What is said.
+        reasoning: What was thought before it.
+        tool_calls: `{"id", "type", "function": {"name", "arguments"}}`, the arguments as an object.
+        tool_call_id: Which call a tool answers.
+        name: The name of the speaker, or of the tool.
+    """
+
+    role: str
+    path: str
+    texts: tuple[CallerText, ...] = ()
+    reasoning: CallerText | None = None
+    tool_calls: tuple[Mapping[str, object], ...] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What a token belongs to.
+
+    Attributes:
+        kind: The role of the message, or `template`, `tools`, `generated`.
+        index: Which message of its kind.
+        path: Where the caller wrote it; empty for the template.
+        text: His string, into which offsets count; None where he wrote a structure, or nothing.
+    """
+
+    kind: str
+    index: int = 0
+    path: str = ""
+    text: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What requests call it: `system`, `user:1`, `template`."""
+        alone = self.kind in (TEMPLATE, TOOLS, SYSTEM, GENERATED) and self.index == 0
+        return self.kind if alone else f"{self.kind}:{self.index}"
+
+
+@dataclass(frozen=True)
+class ChatPrompt:
+    """A rendered conversation, in tokens.
+
+    Attributes:
+        text: What the tokens spell.
+        token_ids: What the model reads.
+        segments: The template first, then the caller's in the order of the conversation, dropped ones too.
+        token_segments: For each token the number of its segment.
+        token_offsets: For each token its start and end in the segment's text, in Unicode code points; None
+            where the segment has no text, or the template changed it.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    token_segments: tuple[int, ...]
+    token_offsets: tuple[Span | None, ...]
+
+
+def build_chat_prompt(
+    template: ChatTemplate,
+    tokenizer: Tokenizer,
+    messages: Sequence[Message],
+    *,
+    tools: Sequence[Mapping[str, object]] | None = None,
+    add_generation_prompt: bool = True,
+    variables: Mapping[str, object] | None = None,
+) -> ChatPrompt:
+    """Render and encode a conversation.
+
+    Args:
+        template: The checkpoint's.
+        tokenizer: The checkpoint's.
+        messages: The turns.
+        tools: JSON schemas of functions.
+        add_generation_prompt: Whether to open the assistant's turn at the end.
+        variables: What else the template reads.
+
+    Raises:
+        TemplateError: The template refuses the messages, fails, or runs over a limit.
+        InputError: A text is not valid Unicode.
+    """
+    rendered = template.render(
+        _as_templates_read(messages),
+        tools=tools,
+        add_generation_prompt=add_generation_prompt,
+        variables=variables,
+    )
+    origin = _Origin(messages, bool(tools), rendered)
+    encoding = _encoded(tokenizer, rendered, origin)
+    owners, offsets = [], []
+    for span in _untrimmed(tokenizer, encoding, rendered.text):
+        owner, offset = origin.of(*span)
+        owners.append(owner)
+        offsets.append(offset)
+    return ChatPrompt(rendered.text, encoding.ids, origin.segments, tuple(owners), tuple(offsets))
+
+
+def _as_templates_read(messages: Sequence[Message]) -> list[dict[str, object]]:
+    """Messages as templates know them; a tool's answer gets the name of the function that was called."""
+    called: dict[object, object] = {}
+    read = []
+    for message in messages:
+        for call in message.tool_calls:
+            function = call["function"]
+            called[call.get("id")] = function.get("name") if isinstance(function, Mapping) else None
+        name = message.name or (called.get(message.tool_call_id) if message.tool_call_id else None)
+        values = {
+            "role": message.role,
+            "content": _JOINT.join(text.text for text in message.texts),
+            REASONING_KEYS[0]: message.reasoning and message.reasoning.text,
+            "tool_calls": [dict(call) for call in message.tool_calls],
+            "tool_call_id": message.tool_call_id,
+            "name": name,
+        }
+        read.append({key: value for key, value in values.items() if value or key in ("role", "content")})
+    return read
+
+
+def _encoded(tokenizer: Tokenizer, rendered: RenderedPrompt, origin: _Origin) -> Encoding:
+    """Encode; a control token that only the tokenizer's normalizer made of a caller's text is spelled out."""
+    encoding = tokenizer.encode_prompt(rendered.text, rendered.literals)
+    forged = {
+        span
+        for span, is_special in zip(encoding.offsets, encoding.special, strict=True)
+        if is_special and span[0] < span[1] and origin.is_callers(*span)
+    }
+    if not forged:
+        return encoding
+    return tokenizer.encode_prompt(rendered.text, sorted({*rendered.literals, *forged}))
+
+
+def _untrimmed(tokenizer: Tokenizer, encoding: Encoding, text: str) -> Iterator[Span]:
+    """The spans of the tokens with the spaces that some byte-level tokenizers leave out of them."""
+    position = 0
+    for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+        if position < start and not text[position:start].strip(" "):
+            token = tokenizer.id_to_token(token_id) or ""
+            num_spaces = len(token) - len(token.lstrip(_BYTE_SPACE))
+            start = max(position, start - num_spaces)
+        yield start, end
+        position = max(position, end)
+
+
+class _Origin:
+    """Says of each part of a rendered text whose it is."""
+
+    def __init__(self, messages: Sequence[Message], has_tools: bool, rendered: RenderedPrompt) -> None:
+        self._segments = [Segment(TEMPLATE)]
+        self._numbers: dict[tuple[str | int, ...], int] = {}
+        #: Starts of a message's texts in its content, and the segment of the first.
+        self._contents: dict[int, tuple[list[int], int]] = {}
+        counts: Counter[str] = Counter()
+        if has_tools:
+            self._numbers[("tools",)] = self._add(Segment(TOOLS, 0, "tools"))
+        for index, message in enumerate(messages):
+            self._add_message(index, message, counts[message.role])
+            counts[message.role] += 1
+        self.segments = tuple(self._segments)
+        self._pieces = [piece for run in rendered.runs for piece in self._pieces_of(run)]
+        self._ends = [end for _, end, _, _ in self._pieces]
+
+    def of(self, start: int, end: int) -> tuple[int, Span | None]:
+        """The segment of the first character, and the span in its text that `start:end` holds."""
+        place = bisect_right(self._ends, start)
+        if place == len(self._pieces) or self._pieces[place][0] > start:
+            return 0, None
+        first, last, number, offset = self._pieces[place]
+        if offset is None or self.segments[number].text is None:
+            return number, None
+        begin = offset + start - first
+        return number, (begin, begin + min(end, last) - start)
+
+    def is_callers(self, start: int, end: int) -> bool:
+        """Whether a caller wrote any of these characters."""
+        place = bisect_right(self._ends, start)
+        return place < len(self._pieces) and self._pieces[place][0] < max(end, start + 1)
+
+    def _add(self, segment: Segment) -> int:
+        self._segments.append(segment)
+        return len(self._segments) - 1
+
+    def _add_message(self, index: int, message: Message, ordinal: int) -> None:
+        def segment(path: str, text: str | None = None) -> int:
+            return self._add(Segment(message.role, ordinal, path, text))
+
+        if message.reasoning is not None:
+            number = segment(message.reasoning.path, message.reasoning.text)
+            self._numbers |= {("messages", index, key): number for key in REASONING_KEYS}
+        if message.texts:
+            numbers = [segment(text.path, text.text) for text in message.texts]
+            lengths = [len(text.text) + len(_JOINT) for text in message.texts]
+            self._contents[index] = ([0, *accumulate(lengths)], numbers[0])
+        if message.tool_calls or message.tool_call_id or message.name or not message.texts:
+            # Calls and names: the caller's, and no text of his.
+            self._numbers[("messages", index)] = segment(message.path)
+
+    def _pieces_of(self, run: CallerRun) -> Iterator[tuple[int, int, int, int | None]]:
+        """Start, end, segment and offset in its text; a content's joints are left out."""
+        if is_role_path(run.path):
+            return
+        index = run.path[1] if len(run.path) > 1 and run.path[0] == "messages" else None
+        if isinstance(index, int) and run.path[2:3] == ("content",) and index in self._contents:
+            starts, number = self._contents[index]
+            yield from _split(run, starts, number)
+            return
+        for length in range(len(run.path), 0, -1):
+            number = self._numbers.get(run.path[:length])
+            if number is not None:
+                yield run.start, run.end, number, run.offset
+                return
+
+
+def _split(run: CallerRun, starts: Sequence[int], number: int) -> Iterator[tuple[int, int, int, int | None]]:
+    if run.offset is None:
+        yield run.start, run.end, number, None
+        return
+    stop = run.offset + run.end - run.start
+    for place, (start, after) in enumerate(pairwise(starts)):
+        first, last = max(run.offset, start), min(stop, after - len(_JOINT))
+        if first < last:
+            shift = run.start - run.offset
+            yield first + shift, last + shift, number + place, first - start
