@@ -74,8 +74,8 @@ def test_pages_are_found_after_a_restart(opened: Opened) -> None:
     store = opened()
     assert known(store, 1, 2, 3) == 3
     assert known(store, 1, 9, 3) == 1
-    assert store.read(name(2), len(PAGE)) == PAGE
-    assert store.read(name(9), len(PAGE)) is None
+    assert store.read(name(2), {len(PAGE)}) == PAGE
+    assert store.read(name(9), {len(PAGE)}) is None
 
 
 def test_what_is_common_is_there_once(opened: Opened) -> None:
@@ -146,8 +146,8 @@ def test_a_spoilt_page_is_not_served_and_can_be_kept_again(opened: Opened) -> No
     store = opened()
     keep(store, A, 1, 2)
     (opened.folder / "pages" / name(1).hex()).write_bytes(b"x" * PAGE_SIZE)
-    assert store.read(name(1), len(PAGE)) is None
-    assert store.read(name(2), len(PAGE)) == PAGE
+    assert store.read(name(1), {len(PAGE)}) is None
+    assert store.read(name(2), {len(PAGE)}) == PAGE
     assert (store.statistics.num_read, store.statistics.num_spoilt) == (1, 1)
     assert known(store, 1, 2) == 0
     keep(store, A, 1, 2)
@@ -157,7 +157,7 @@ def test_a_spoilt_page_is_not_served_and_can_be_kept_again(opened: Opened) -> No
 def test_a_page_of_another_size_is_not_served(opened: Opened) -> None:
     store = opened()
     keep(store, A, 1)
-    assert store.read(name(1), len(PAGE) + 1) is None
+    assert store.read(name(1), {len(PAGE) + 1}) is None
 
 
 def test_foreign_files_and_what_nobody_has_are_not_counted(opened: Opened) -> None:

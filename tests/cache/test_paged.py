@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cynosure.cache import LayerShape, PagedCache, blocks_for, bytes_per_block, cache_dtype
+from cynosure.cache import LayerShape, PagedCache, WindowPages, blocks_for, bytes_per_block, cache_dtype
 from cynosure.cache.paged import encode
 from cynosure.core.errors import InputTooLong, UnknownOption
 
@@ -135,7 +135,7 @@ def test_a_page_goes_out_as_bytes_and_comes_back_in_another_place(dtype: torch.d
         k = torch.randn(4, shape.num_kv_heads, shape.head_dim)
         cache.write(layer, k, torch.randn(4, shape.num_kv_heads, shape.v_head_dim), torch.arange(4, 8))
     content = cache.read_page(1)
-    assert len(content) == cache.page_bytes == bytes_per_block(SHAPES, dtype, 4)
+    assert len(content) == cache.page_bytes() == bytes_per_block(SHAPES, dtype, 4)
     cache.write_page(2, content)
     assert cache.read_page(2) == content
     for layer in range(len(SHAPES)):
@@ -159,3 +159,52 @@ def test_a_cache_s_dtype_by_its_name() -> None:
     assert cache_dtype("int8", torch.bfloat16) is torch.int8
     with pytest.raises(UnknownOption, match="'fp8'; choose one of auto, bfloat16, float32, int8"):
         cache_dtype("fp8", torch.bfloat16)
+
+
+@pytest.fixture
+def windowed() -> PagedCache:
+    """Layers 1 and 3 look back at five tokens, and have two pages."""
+    windows = [WindowPages(5, 2, 6, block_size=4, max_step=4)]
+    shapes = [LayerShape(1, 2, 2), LayerShape(1, 2, 2, window=5), LayerShape(1, 2, 2, window=7)]
+    return PagedCache([*shapes, shapes[1]], 6, torch.float32, 4, windows)
+
+
+def test_layers_with_a_window_have_its_pages_and_one_of_zeros(windowed: PagedCache) -> None:
+    assert [windowed.group_of(layer) for layer in range(4)] == [0, 1, 0, 1]
+    assert [windowed.pages(layer)[0].shape[0] for layer in range(4)] == [6, 3, 6, 3]
+    assert not windowed.pages(1)[0][2].any()
+    assert windowed.page_bytes(1) == windowed.page_bytes(0) == 128
+    assert windowed.num_bytes == (6 + 3) * 128
+
+
+def test_each_group_finds_its_own_pages(windowed: PagedCache) -> None:
+    window = windowed.windows[0]
+    for block in (3, 1):
+        window.claim(block)
+    whole, near = windowed.places(table([0, 3, 1], [1]), [9, 0], [2, 0])
+    assert whole.block_table.tolist() == [[0, 3, 1], [1, -1, -1]]
+    assert whole.slots.tolist() == [5, 6]
+    pages = [int(window.page_of[block]) for block in (3, 1)]
+    assert near.block_table.tolist() == [[window.nowhere, *pages], [pages[1], -1, -1]]
+    assert near.slots.tolist() == [pages[1] * 4 + 1, pages[1] * 4 + 2]
+
+
+@pytest.mark.parametrize(("past", "is_noticed"), [(9, False), (8, False), (7, True)])
+def test_a_page_that_is_seen_and_not_held_is_noticed(
+    windowed: PagedCache, past: int, is_noticed: bool
+) -> None:
+    """The token after eight others sees the fifth of them, in the second block; after seven, the fourth."""
+    for block in (3, 1):
+        windowed.windows[0].claim(block)
+    if not is_noticed:
+        windowed.places(table([0, 3, 1]), [past], [1])
+        return
+    with pytest.raises(AssertionError, match="inside a window has no page"):
+        windowed.places(table([0, 3, 1]), [past], [1])
+
+
+def test_new_tokens_need_a_page_too(windowed: PagedCache) -> None:
+    windowed.windows[0].claim(3)
+    windowed.places(table([3, 1]), [0], [4])
+    with pytest.raises(AssertionError, match="inside a window has no page"):
+        windowed.places(table([3, 1]), [0], [5])

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from cynosure.cache import CacheKey, MatchEnd, PagePool, PrefixTree
+from cynosure.cache import CacheKey, MatchEnd, PagePool, PrefixTree, WindowPages
 
 KEY = CacheKey("ann", "tiny", "float32")
 #: Another value for every field of a key.
@@ -16,6 +16,7 @@ OTHERS: dict[str, object] = {
     "bias": ((0, 4, float("-inf")),),
     "media": ("sha256:1",),
     "visibility": ("doc 1 apart",),
+    "group": "one request",
     "is_reproducible": True,
 }
 TEXT = list(range(10))
@@ -168,3 +169,71 @@ def test_the_check_notices_a_leak(tree: PrefixTree) -> None:
     tree.match(KEY, TEXT)
     with pytest.raises(AssertionError, match="sequences and pins hold"):
         tree.check([])
+
+
+def windowed() -> tuple[PrefixTree, WindowPages]:
+    """Twelve pages; the next token looks at five others, whose pages are four."""
+    window = WindowPages(6, 4, 12, block_size=4, max_step=4)
+    return PrefixTree(PagePool(12, [window]), block_size=4), window
+
+
+def filled(tree: PrefixTree, window: WindowPages, held: list[int]) -> tuple[int, ...]:
+    """The pages of five times four tokens, of which these are held in the window's layers."""
+    blocks = tree.pool.allocate(5) or ()
+    tree.insert(KEY, LONG, blocks)
+    for index in held:
+        window.claim(blocks[index])
+        window.unclaim(blocks[index], is_of_use=True)
+    tree.pool.release(blocks)
+    return blocks
+
+
+LONG = list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("held", "num_found", "end"),
+    [
+        ([0, 1, 2, 4], 3, MatchEnd.WINDOW_EVICTED),
+        ([3, 4], 5, MatchEnd.PROMPT_END),
+        ([0, 2, 3], 4, MatchEnd.WINDOW_EVICTED),
+        ([0], 1, MatchEnd.WINDOW_EVICTED),
+        ([], 0, MatchEnd.WINDOW_EVICTED),
+    ],
+)
+def test_a_match_ends_where_all_that_is_seen_is_held(held: list[int], num_found: int, end: MatchEnd) -> None:
+    """After whole pages of four, a window of six begins in the last but one of them."""
+    tree, window = windowed()
+    blocks = filled(tree, window, held)
+    assert tree.peek(KEY, [*LONG, 99]) == 4 * num_found
+    assert tree.num_known(KEY, LONG) == 5
+    match = tree.match(KEY, [*LONG, 99])
+    assert (match.blocks, match.end) == (blocks[:num_found], end)
+    assert tree.statistics.num_hits == num_found
+    assert tree.statistics.num_misses == 5 - num_found
+
+
+def test_a_pin_keeps_what_the_next_token_looks_at_where_there_is_room() -> None:
+    tree, window = windowed()
+    blocks = filled(tree, window, [2, 3, 4])
+    pin = tree.pin(KEY, LONG)
+    assert pin.claimed == (blocks[3:],)
+    assert (window.num_claimed, window.num_unreserved) == (2, 2)
+    tree.check([])
+    tree.unpin(pin)
+    assert (window.num_claimed, window.num_unreserved) == (0, 4)
+    assert window.reserve(3)
+    pin = tree.pin(KEY, LONG)
+    assert pin.claimed == ((),)
+    tree.unpin(pin)
+
+
+def test_a_page_that_gives_way_takes_that_of_the_window_along() -> None:
+    tree, window = windowed()
+    filled(tree, window, [3, 4])
+    assert tree.make_room(8)
+    assert window.num_available == 4
+    assert [window.is_held(block) for block in tree.retained] == [True, False, False, False]
+    tree.forget(lambda key: True)
+    window.check([])
+    assert all(page == window.nowhere for page in window.page_of[:-1])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cynosure.cache import CacheKey, PagePool, PrefixTree, SequencePages
+from cynosure.cache import CacheKey, PagePool, PrefixTree, SequencePages, WindowPages
 
 KEY = CacheKey("ann", "tiny", "float32")
 TEXT = list(range(10))
@@ -127,3 +127,84 @@ def test_full_pages_cost_one_look_up_each_only_when_one_fills(scene: Scene) -> N
     assert pages.reserve(1)
     pages.fill(TEXT[:8])
     assert scene.tree.retained == (*other.blocks, *reversed(pages.blocks))
+
+
+def windowed(num_pages: int = 6) -> tuple[Scene, WindowPages]:
+    scene, window = Scene(12), WindowPages(5, num_pages, 12, block_size=4, max_step=4)
+    scene.tree = PrefixTree(PagePool(12, [window]), block_size=4)
+    return scene, window
+
+
+def test_windows_are_held_from_the_pass_on_and_slid_past() -> None:
+    scene, window = windowed()
+    pages = SequencePages(scene.tree, KEY, scene.tree.check)
+    assert pages.reserve(20)
+    assert (window.num_claimed, window.num_unreserved) == (0, 6 - window.max_held)
+    for start in range(0, 20, 4):
+        pages.hold(4)
+        pages.fill(list(range(start + 4)))
+        assert pages.claimed == (pages.blocks[max(0, start - 4) // 4 : start // 4 + 1],)
+        scene.tree.check([pages.blocks], [pages.claimed])
+    pages.release()
+    assert window.num_available == window.num_unreserved == 6
+    scene.tree.check([], [])
+
+
+def test_a_sequence_begins_with_what_its_window_needs() -> None:
+    scene, _ = windowed()
+    first = SequencePages(scene.tree, KEY, scene.tree.check)
+    assert first.reserve(16)
+    for start in range(0, 16, 4):
+        first.hold(4)
+        first.fill(list(range(start + 4)))
+    first.release()
+    second = SequencePages(scene.tree, KEY, scene.tree.check)
+    match = second.reuse([*range(16), 99])
+    assert match is not None
+    assert match.num_tokens == 16
+    assert second.claimed == (match.blocks[3:],)
+    assert second.reserve(1)
+    scene.tree.check([second.blocks], [second.claimed])
+
+
+def test_without_room_in_a_window_nothing_changes() -> None:
+    scene, window = windowed(num_pages=4)
+    first = SequencePages(scene.tree, None, scene.tree.check)
+    assert first.reserve(12)
+    second = SequencePages(scene.tree, None, scene.tree.check)
+    assert window.max_held == 3
+    assert not second.reserve(8)
+    assert (second.blocks, scene.tree.pool.num_free) == ((), 9)
+    assert second.reserve(4)
+    assert not second.reserve(5)
+    first.release()
+    assert second.reserve(5)
+
+
+def test_who_fills_the_same_tokens_second_brings_a_page_that_was_lacking() -> None:
+    scene, window = windowed()
+    first, second = (SequencePages(scene.tree, KEY, scene.tree.check) for _ in range(2))
+    for pages in (first, second):
+        assert pages.reserve(8)
+        pages.hold(8)
+    first.fill(list(range(8)))
+    first.release()
+    known = scene.tree.retained
+    window.forget(known[0])
+    assert not window.is_held(known[0])
+    second.fill(list(range(8)))
+    assert set(second.blocks) == set(known)
+    assert window.is_held(known[0])
+    scene.tree.check([second.blocks], [second.claimed])
+
+
+def test_where_there_are_windows_nothing_is_cropped_or_forked() -> None:
+    scene, _ = windowed()
+    pages = SequencePages(scene.tree, KEY, scene.tree.check)
+    assert pages.reserve(8)
+    pages.hold(8)
+    pages.fill(list(range(8)))
+    with pytest.raises(AssertionError, match="not kept"):
+        pages.crop(5)
+    with pytest.raises(AssertionError, match="one sequence's"):
+        pages.fork()

@@ -2,12 +2,14 @@
 
 from cynosure.cache.cache_key import CacheKey
 from cynosure.cache.contiguous import ContiguousCache, LayerShape
+from cynosure.cache.page_counts import PageCounts, PageNeeds, page_counts
 from cynosure.cache.page_names import PageNames
 from cynosure.cache.page_pool import PagePool
 from cynosure.cache.page_store import PageStore, StoreStatistics
-from cynosure.cache.paged import BLOCK_SIZE, PagedCache, blocks_for, bytes_per_block, cache_dtype
+from cynosure.cache.paged import BLOCK_SIZE, PagedCache, Places, blocks_for, bytes_per_block, cache_dtype
 from cynosure.cache.prefix_tree import Match, MatchEnd, Pin, PrefixStatistics, PrefixTree
 from cynosure.cache.sequence_pages import SequencePages
+from cynosure.cache.window_pages import WindowPages
 
 __all__ = [
     "BLOCK_SIZE",
@@ -16,16 +18,21 @@ __all__ = [
     "LayerShape",
     "Match",
     "MatchEnd",
+    "PageCounts",
     "PageNames",
+    "PageNeeds",
     "PagePool",
     "PageStore",
     "PagedCache",
     "Pin",
+    "Places",
     "PrefixStatistics",
     "PrefixTree",
     "SequencePages",
     "StoreStatistics",
+    "WindowPages",
     "blocks_for",
     "bytes_per_block",
     "cache_dtype",
+    "page_counts",
 ]

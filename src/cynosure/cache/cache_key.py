@@ -20,6 +20,7 @@ class CacheKey:
     - `bias`: `(first token, end, nats)` of every run of keys whose scores were changed; `-inf` denied them.
     - `media`: digest of each audio or image behind placeholder tokens, or of an encoder's input, in order.
     - `visibility`: which documents and spans may see each other, where the mask follows the request.
+    - `group`: which requests alone share it, where no others may; `None` where all of the tenant's may.
     - `is_reproducible`: whether splits and kernels were fixed, so that the values are the same bit for bit.
     """
 
@@ -30,4 +31,5 @@ class CacheKey:
     bias: tuple[tuple[int, int, float], ...] = ()
     media: tuple[str, ...] = ()
     visibility: tuple[str, ...] = ()
+    group: str | None = None
     is_reproducible: bool = False

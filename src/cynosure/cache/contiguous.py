@@ -18,11 +18,15 @@ from cynosure.core.errors import InputTooLong
 
 @dataclass(frozen=True)
 class LayerShape:
-    """What one layer keeps of a token."""
+    """What one layer keeps of a token.
+
+    No query looks farther back than `window` tokens, itself included; `None` where it looks at all.
+    """
 
     num_kv_heads: int
     head_dim: int
     v_head_dim: int
+    window: int | None = None
 
 
 class ContiguousCache:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from cynosure.cache.window_pages import WindowPages
 from cynosure.core.errors import InputError
 
 
@@ -15,8 +16,8 @@ class PagePool:
     tree retains it: what it holds may serve again, and it gives way where room is needed. For one thread.
     """
 
-    def __init__(self, num_blocks: int) -> None:
-        """Start with every page free.
+    def __init__(self, num_blocks: int, windows: Sequence[WindowPages] = ()) -> None:
+        """Start with every page free; those of `windows` are given up along with a page's last holder.
 
         Raises:
             InputError: there would be no page.
@@ -26,6 +27,7 @@ class PagePool:
                 f"num_blocks is {num_blocks}; it must be at least 1. Give more memory, or smaller pages."
             )
         self.num_blocks = num_blocks
+        self.windows = tuple(windows)
         self._free = list(reversed(range(num_blocks)))
         self._num_references = [0] * num_blocks
         self._is_retained = [False] * num_blocks
@@ -124,3 +126,5 @@ class PagePool:
     def _free_if_unheld(self, block: int) -> None:
         if not self._num_references[block] and not self._is_retained[block]:
             self._free.append(block)
+            for window in self.windows:
+                window.forget(block)

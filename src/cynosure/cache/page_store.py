@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -97,14 +97,14 @@ class PageStore:
             self._expire()
             return sum(1 for _ in takewhile(self._sizes.__contains__, names))
 
-    def read(self, name: bytes, num_bytes: int) -> bytes | None:
-        """Return a page of so many bytes; `None` where it is not here, or not whole any more."""
+    def read(self, name: bytes, sizes: Collection[int]) -> bytes | None:
+        """Return a page, which has one of these sizes; `None` where it is not here, or not whole any more."""
         with self._lock:
             if name not in self._sizes:
                 return None
         content = self._files.read(_PAGES, name)
         with self._lock:
-            if content is not None and len(content) == num_bytes:
+            if content is not None and len(content) in sizes:
                 self._num_read += 1
                 return content
             self._num_spoilt += 1

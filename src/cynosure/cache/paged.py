@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from cynosure.cache.contiguous import LayerShape
 from cynosure.cache.native_write import Pages, why_not_native, write_native
+from cynosure.cache.window_pages import WindowPages
 from cynosure.core.errors import InputTooLong, UnknownOption
+from cynosure.kernels.memory import prefer_huge_pages
 
 BLOCK_SIZE = 32
 
@@ -47,12 +50,23 @@ def blocks_for(
     return memory_bytes // bytes_per_block(layers, dtype, block_size)
 
 
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where the layers of one group find a pass's sequences, and where its new tokens go."""
+
+    block_table: Int[Tensor, "num_seqs max_blocks"]
+    slots: Int[Tensor, " n"]
+
+
 class PagedCache:
     """`num_blocks` pages of `block_size` tokens, `[num_blocks, num_kv_heads, block_size, head_dim]` a layer.
 
     Page `b` holds the same tokens in every layer. Nothing is cleared: a page keeps what was written until it
-    is overwritten, and what a sequence's length does not cover must not be read. Layers with a window keep
-    all pages too; a ring would take less memory and give the same.
+    is overwritten, and what a sequence's length does not cover must not be read.
+
+    Layers form groups. Those of group 0 have a page for every block. Where `windows` names the window of a
+    layer, it belongs to the group of that window, 1 and up, with as many pages as that has and one more that
+    stays zero: blocks without a page are there, so that whatever reads behind a window reads numbers.
 
     In int8 a page holds codes, and beside them `[num_blocks, num_kv_heads, block_size]` float32 scales: a key
     or value is `code * scale`, with its largest channel at 127. A token's codes depend on that token alone.
@@ -64,6 +78,7 @@ class PagedCache:
         num_blocks: int,
         dtype: torch.dtype,
         block_size: int = BLOCK_SIZE,
+        windows: Sequence[WindowPages] = (),
     ) -> None:
         """Reserve all pages at once; nothing grows later."""
         assert num_blocks > 0
@@ -71,15 +86,40 @@ class PagedCache:
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.dtype = dtype
-        self._k = [
-            _pages(num_blocks, shape.num_kv_heads, block_size, shape.head_dim, dtype) for shape in layers
+        self.windows = tuple(windows)
+        sizes = [window.window for window in windows]
+        self._groups = [1 + sizes.index(shape.window) if shape.window in sizes else 0 for shape in layers]
+        counts = [num_blocks, *(window.num_pages + 1 for window in windows)]
+        rows = [(counts[group], shape) for group, shape in zip(self._groups, layers, strict=True)]
+        self._k = [_pages(count, one.num_kv_heads, block_size, one.head_dim, dtype) for count, one in rows]
+        self._v = [_pages(count, one.num_kv_heads, block_size, one.v_head_dim, dtype) for count, one in rows]
+        scaled = rows if dtype == CODES else []
+        self._k_scales = [
+            torch.empty(count, one.num_kv_heads, block_size, dtype=SCALES) for count, one in scaled
         ]
-        self._v = [
-            _pages(num_blocks, shape.num_kv_heads, block_size, shape.v_head_dim, dtype) for shape in layers
-        ]
-        heads = [shape.num_kv_heads for shape in layers] if dtype == CODES else []
-        self._k_scales = [torch.empty(num_blocks, count, block_size, dtype=SCALES) for count in heads]
-        self._v_scales = [torch.empty(num_blocks, count, block_size, dtype=SCALES) for count in heads]
+        self._v_scales = [torch.empty_like(scales) for scales in self._k_scales]
+        for group, window in enumerate(self.windows, start=1):
+            for pages in self._parts(group):
+                pages[window.nowhere] = 0
+
+    def group_of(self, layer: int) -> int:
+        """Return which of `places` holds for a layer."""
+        return self._groups[layer]
+
+    def places(
+        self,
+        block_table: Int[Tensor, "num_seqs max_blocks"],
+        past_lens: Sequence[int],
+        new_lens: Sequence[int],
+    ) -> tuple[Places, ...]:
+        """Return for each group where its layers find and put the tokens of a pass; see `slots`."""
+        places = [Places(block_table, self.slots(block_table, past_lens, new_lens))]
+        for window in self.windows:
+            table = window.page_of[block_table.numpy()]
+            _check_held(window, table, past_lens, new_lens)
+            slots = _slots(table, past_lens, new_lens, self.block_size, window.num_pages)
+            places.append(Places(torch.from_numpy(table), slots))
+        return tuple(places)
 
     def slots(
         self,
@@ -97,21 +137,7 @@ class PagedCache:
         Raises:
             InputTooLong: a sequence's pages do not hold its new tokens.
         """
-        # In numpy: on arrays this small an operation of torch costs several times as much.
-        table, past, new = block_table.numpy(), np.asarray(past_lens), np.asarray(new_lens)
-        rooms = (table >= 0).sum(1) * self.block_size
-        for seq in np.flatnonzero(past + new > rooms):
-            raise InputTooLong(
-                f"sequence {seq} would hold {past[seq] + new[seq]} tokens; its pages hold {rooms[seq]}. "
-                "Reserve more pages."
-            )
-        seqs = np.repeat(np.arange(len(new)), new)
-        places = np.arange(len(seqs)) + (past - np.cumsum(new) + new)[seqs]
-        blocks = table[seqs, places // self.block_size]
-        assert int(blocks.max()) < self.num_blocks, f"a page is outside of 0..{self.num_blocks - 1}"
-        slots = blocks * self.block_size + places % self.block_size
-        assert len(np.unique(slots)) == len(slots), "two tokens would be written to one place"
-        return torch.from_numpy(slots)
+        return _slots(block_table.numpy(), past_lens, new_lens, self.block_size, self.num_blocks)
 
     def write(
         self, layer: int, k: Float[Tensor, "n h d"], v: Float[Tensor, "n h dv"], slots: Int[Tensor, " n"]
@@ -141,31 +167,38 @@ class PagedCache:
         return (self._k_scales[layer], self._v_scales[layer]) if self._k_scales else None
 
     def copy_block(self, source: int, destination: int) -> None:
-        """Copy a page in every layer."""
-        for pages in self._parts:
+        """Copy a page in every layer that has one for every block; those of windows are never shared so."""
+        for pages in self._parts(0):
             pages[destination] = pages[source]
 
+    def page_bytes(self, group: int = 0) -> int:
+        """What one page takes in all layers of a group together."""
+        return sum(pages[0].nbytes for pages in self._parts(group))
+
     @property
-    def page_bytes(self) -> int:
-        """What one page takes in all layers together."""
-        return sum(pages[0].nbytes for pages in self._parts)
+    def num_bytes(self) -> int:
+        """What all pages take, in all layers."""
+        return sum(pages.nbytes for group in range(1 + len(self.windows)) for pages in self._parts(group))
 
-    def read_page(self, block: int) -> bytes:
-        """Return what a page holds in all layers, as it lies in memory."""
-        return b"".join(pages[block].flatten().view(torch.uint8).numpy().tobytes() for pages in self._parts)
+    def read_page(self, page: int, group: int = 0) -> bytes:
+        """Return what a page holds in all layers of a group, as it lies in memory."""
+        parts = self._parts(group)
+        return b"".join(pages[page].flatten().view(torch.uint8).numpy().tobytes() for pages in parts)
 
-    def write_page(self, block: int, content: bytes) -> None:
+    def write_page(self, page: int, content: bytes, group: int = 0) -> None:
         """Have a page hold what `read_page` gave, of this cache or of one just like it."""
-        assert len(content) == self.page_bytes, "the page is of another cache"
+        assert len(content) == self.page_bytes(group), "the page is of another cache"
         start = 0
-        for pages in self._parts:
-            part = pages[block].flatten().view(torch.uint8)
+        for pages in self._parts(group):
+            part = pages[page].flatten().view(torch.uint8)
             part.numpy()[:] = np.frombuffer(content, np.uint8, part.numel(), start)
             start += part.numel()
 
-    @property
-    def _parts(self) -> tuple[Tensor, ...]:
-        return (*self._k, *self._v, *self._k_scales, *self._v_scales)
+    def _parts(self, group: int) -> list[Tensor]:
+        tensors = (self._k, self._v, self._k_scales, self._v_scales)
+        return [
+            pages for part in tensors for of, pages in zip(self._groups, part, strict=False) if of == group
+        ]
 
 
 def encode(x: Float[Tensor, "n h d"]) -> tuple[Int8[Tensor, "n h d"], Float[Tensor, "n h"]]:
@@ -181,4 +214,46 @@ def encode(x: Float[Tensor, "n h d"]) -> tuple[Int8[Tensor, "n h d"], Float[Tens
 def _pages(
     num_blocks: int, num_heads: int, block_size: int, width: int, dtype: torch.dtype
 ) -> Num[Tensor, "num_blocks h block_size d"]:
-    return torch.empty(num_blocks, num_heads, block_size, width, dtype=dtype)
+    pages = torch.empty(num_blocks, num_heads, block_size, width, dtype=dtype)
+    # A sequence's pages lie anywhere: each would cost a walk through the system's tables of small pages.
+    prefer_huge_pages(pages.data_ptr(), pages.nbytes)
+    return pages
+
+
+def _slots(
+    table: Int[np.ndarray, "num_seqs max_blocks"],
+    past_lens: Sequence[int],
+    new_lens: Sequence[int],
+    block_size: int,
+    num_pages: int,
+) -> Int[Tensor, " n"]:
+    # In numpy: on arrays this small an operation of torch costs several times as much.
+    past, new = np.asarray(past_lens), np.asarray(new_lens)
+    rooms = (table >= 0).sum(1) * block_size
+    for seq in np.flatnonzero(past + new > rooms):
+        raise InputTooLong(
+            f"sequence {seq} would hold {past[seq] + new[seq]} tokens; its pages hold {rooms[seq]}. "
+            "Reserve more pages."
+        )
+    seqs = np.repeat(np.arange(len(new)), new)
+    places = np.arange(len(seqs)) + (past - np.cumsum(new) + new)[seqs]
+    blocks = table[seqs, places // block_size]
+    assert int(blocks.max()) < num_pages, f"a page is outside of 0..{num_pages - 1}"
+    slots = blocks * block_size + places % block_size
+    assert len(np.unique(slots)) == len(slots), "two tokens would be written to one place"
+    return torch.from_numpy(slots)
+
+
+def _check_held(
+    window: WindowPages,
+    table: Int[np.ndarray, "num_seqs max_blocks"],
+    past_lens: Sequence[int],
+    new_lens: Sequence[int],
+) -> None:
+    """Assert that all that a pass looks at has a page: what has none reads as zeros."""
+    past, new = np.asarray(past_lens), np.asarray(new_lens)
+    first = np.maximum(0, past - window.window + 1) // window.block_size
+    stop = -(-(past + new) // window.block_size)
+    columns = np.arange(table.shape[1])
+    is_seen = (columns >= first[:, None]) & (columns < stop[:, None])
+    assert (table[is_seen] != window.nowhere).all(), "a block inside a window has no page"

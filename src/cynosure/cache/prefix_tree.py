@@ -14,6 +14,7 @@ from itertools import islice
 
 from cynosure.cache.cache_key import CacheKey
 from cynosure.cache.page_pool import PagePool
+from cynosure.cache.window_pages import WindowPages
 
 
 class MatchEnd(Enum):
@@ -21,12 +22,14 @@ class MatchEnd(Enum):
 
     `PROMPT_END`: every full page before the last token was found. `NEW_KEY`: nothing is kept under the key.
     `NEW_TOKENS`: no sequence under the key had these tokens here. `EVICTED`: one had, but its page gave way.
+    `WINDOW_EVICTED`: pages go on, but of layers with a window, what the next token looks at gave way.
     """
 
     PROMPT_END = "prompt_end"
     NEW_KEY = "new_key"
     NEW_TOKENS = "new_tokens"
     EVICTED = "evicted"
+    WINDOW_EVICTED = "window_evicted"
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,10 @@ class Match:
 
 @dataclass(frozen=True, eq=False)
 class Pin:
-    """Pages that stay until `unpin`."""
+    """Pages that stay until `unpin`; of each window's, those of the blocks that are `claimed`."""
 
     blocks: tuple[int, ...]
+    claimed: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,15 +116,24 @@ class PrefixTree:
 
     def peek(self, key: CacheKey, token_ids: Sequence[int]) -> int:
         """Return how many tokens `match` would find, and change nothing."""
-        return len(self._walk(key, token_ids, self._num_reusable(token_ids))[0]) * self.block_size
+        path, _ = self._walk(key, token_ids, self._num_reusable(token_ids))
+        return self._num_usable(path) * self.block_size
+
+    def num_known(self, key: CacheKey, token_ids: Sequence[int]) -> int:
+        """Return how many full pages are kept of these tokens, usable or not."""
+        return len(self._walk(key, token_ids, len(token_ids) // self.block_size)[0])
 
     def match(self, key: CacheKey, token_ids: Sequence[int]) -> Match:
         """Return the pages of the longest known beginning, with a reference each that the caller releases.
 
-        The last token is never among them: it is computed again, so that there are logits.
+        The last token is never among them: it is computed again, so that there are logits. Where layers have
+        a window, the beginning ends where all that the next token looks at is kept.
         """
         num_reusable = self._num_reusable(token_ids)
         path, end = self._walk(key, token_ids, num_reusable)
+        num_usable = self._num_usable(path)
+        if num_usable < len(path):
+            path, end = path[:num_usable], MatchEnd.WINDOW_EVICTED
         blocks = tuple(page.block for page in path)
         self.pool.share(blocks)
         self._touch(path)
@@ -129,7 +142,13 @@ class PrefixTree:
         self._ends[end] += 1
         return Match(blocks, len(path) * self.block_size, end)
 
-    def insert(self, key: CacheKey, token_ids: Sequence[int], blocks: Sequence[int]) -> tuple[int, ...]:
+    def insert(
+        self,
+        key: CacheKey,
+        token_ids: Sequence[int],
+        blocks: Sequence[int],
+        moved: Callable[[int, int], None] | None = None,
+    ) -> tuple[int, ...]:
         """Retain a sequence's full pages, and return the pages that it holds from now on.
 
         Where another sequence filled a page with the same tokens first, the caller's reference moves to that
@@ -140,6 +159,7 @@ class PrefixTree:
             token_ids: tokens whose keys and values are in the pages, from the first; only what a pass that
                 did not fail has written.
             blocks: the sequence's pages, with a reference each.
+            moved: is told of each reference that moves: `(from, to)`, while both pages are held.
         """
         held = list(blocks)
         num_full = len(token_ids) // self.block_size
@@ -155,6 +175,8 @@ class PrefixTree:
                 page = self._add(level, tokens, held[index])
             elif page.block != held[index]:
                 self.pool.share([page.block])
+                if moved is not None:
+                    moved(held[index], page.block)
                 self.pool.release([held[index]])
                 held[index] = page.block
             path.append(page)
@@ -177,9 +199,13 @@ class PrefixTree:
         return True
 
     def pin(self, key: CacheKey, token_ids: Sequence[int]) -> Pin:
-        """Keep the pages that are known of `token_ids`, all full ones, until `unpin`."""
+        """Keep the pages that are known of `token_ids`, all full ones, until `unpin`.
+
+        Of layers with a window, what the token after them looks at stays too, where there is room for it.
+        """
         path, _ = self._walk(key, token_ids, len(token_ids) // self.block_size)
-        pin = Pin(tuple(page.block for page in path))
+        blocks = tuple(page.block for page in path)
+        pin = Pin(blocks, tuple(self._claimed_end(window, blocks) for window in self.pool.windows))
         self.pool.share(pin.blocks)
         self._touch(path)
         self._pins.append(pin)
@@ -188,6 +214,10 @@ class PrefixTree:
     def unpin(self, pin: Pin) -> None:
         """Let pinned pages give way again."""
         self._pins.remove(pin)
+        for window, blocks in zip(self.pool.windows, pin.claimed, strict=True):
+            window.unreserve(len(blocks))
+            for block in reversed(blocks):
+                window.unclaim(block, is_of_use=True)
         self.pool.release(pin.blocks)
 
     def forget(self, is_unwanted: Callable[[CacheKey], bool]) -> None:
@@ -198,9 +228,15 @@ class PrefixTree:
         for page in [page for page in self._order if is_unwanted(page.above.key)]:
             self._evict(page)
 
-    def check(self, tables: Sequence[Sequence[int]]) -> None:
-        """Assert that pool and tree agree, and that `tables` and pins account for every reference."""
+    def check(self, tables: Sequence[Sequence[int]], claimed: Sequence[Sequence[Sequence[int]]] = ()) -> None:
+        """Assert that pool and tree agree, and that `tables` and pins account for every reference.
+
+        `claimed` are the blocks of each sequence whose pages it claims, window by window.
+        """
         self.pool.check([*tables, *self.pinned], self.retained)
+        holders = [*claimed, *(pin.claimed for pin in self._pins)]
+        for place, window in enumerate(self.pool.windows):
+            window.check([holder[place] for holder in holders])
         places = {page.below: place for place, page in enumerate(self._order)}
         for page, place in zip(self._order, places.values(), strict=True):
             assert page.above.pages[page.tokens] is page
@@ -209,6 +245,31 @@ class PrefixTree:
             if self.pool.is_idle(page.block):
                 assert all(self.pool.is_idle(below.block) for below in page.below.pages.values())
         assert all(level.pages for level in self._roots.values())
+
+    def _num_usable(self, path: Sequence[_Page]) -> int:
+        """Return after how many pages of a path, at most, all windows are whole."""
+        if not self.pool.windows:
+            return len(path)
+        usable = set(range(len(path) + 1))
+        for window in self.pool.windows:
+            run, whole = 0, {0}
+            for count, page in enumerate(path, start=1):
+                run = run + 1 if window.is_held(page.block) else 0
+                # What is held must reach back as far as the next token looks.
+                if run >= count - window.first_block(count * self.block_size):
+                    whole.add(count)
+            usable &= whole
+        return max(usable)
+
+    def _claimed_end(self, window: WindowPages, blocks: Sequence[int]) -> tuple[int, ...]:
+        """Claim what the token after `blocks` looks at, and return it; nothing where there is no room."""
+        seen = blocks[window.first_block(len(blocks) * self.block_size) :]
+        held = tuple(block for block in seen if window.is_held(block))
+        if not window.reserve(len(held)):
+            return ()
+        for block in held:
+            window.claim(block)
+        return held
 
     def _num_reusable(self, token_ids: Sequence[int]) -> int:
         return max(0, len(token_ids) - 1) // self.block_size

@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 
 from cynosure.cache.cache_key import CacheKey
 from cynosure.cache.prefix_tree import Match, PrefixTree
+from cynosure.cache.window_hold import WindowHold
 
 
 class SequencePages:
     """The block table of a sequence, and how many tokens are in it.
 
-    The order of a step is `reserve`, the forward pass, `fill`; a sequence begins with `reuse` and ends with
-    `release`. After `reserve` the pages that will be written to are this sequence's alone. Where it shows
-    later whether a pass was sound, `count` comes after the pass, and `fill` once that is known.
+    The order of a step is `reserve`, `hold`, the forward pass, `fill`; a sequence begins with `reuse` and
+    ends with `release`. After `reserve` the pages that will be written to are this sequence's alone. Where it
+    shows later whether a pass was sound, `count` comes after the pass, and `fill` once that is known.
+
+    In layers with a window only what `hold` covers has a page. So where there are such layers, a sequence can
+    be given up, but neither cropped nor forked.
 
     Args:
         tree: where pages are shared and found.
@@ -29,6 +33,12 @@ class SequencePages:
         self._key = key
         self._copy = copy
         self._num_inserted = 0
+        self._holds = tuple(WindowHold(window, is_shared=key is not None) for window in tree.pool.windows)
+
+    @property
+    def claimed(self) -> tuple[tuple[int, ...], ...]:
+        """The blocks whose pages it claims, window by window."""
+        return tuple(hold.claimed(self.blocks) for hold in self._holds)
 
     def reuse(self, token_ids: Sequence[int]) -> Match | None:
         """Begin with the pages that are known of a prompt; `None` where nothing is shared."""
@@ -38,6 +48,9 @@ class SequencePages:
         match = self._tree.match(self._key, token_ids)
         self.blocks, self.num_tokens = match.blocks, match.num_tokens
         self._num_inserted = len(match.blocks)
+        # Before anybody else can take them; `reserve` sees whether there is room for them.
+        for hold in self._holds:
+            hold.slide(self.blocks, self.num_tokens, len(self.blocks))
         return match
 
     def num_missing(self, num_new: int) -> int:
@@ -53,35 +66,55 @@ class SequencePages:
         while it was partly filled, or cropped after it had been shared.
         """
         num_missing = self.num_missing(num_new)
+        num_blocks = max(len(self.blocks), self._num_blocks(self.num_tokens + num_new))
+        if not all(hold.has_room(num_blocks) for hold in self._holds):
+            return False
         if not self._tree.make_room(num_missing):
             return False
         fresh = self._tree.pool.allocate(num_missing)
         assert fresh is not None
         if self._must_copy(num_new):
+            assert not self._holds, "pages of windows are never shared while they are partly filled"
             index = self.num_tokens // self._tree.block_size
             shared, own, fresh = self.blocks[index], fresh[0], fresh[1:]
             self._copy(shared, own)
             self._tree.pool.release([shared])
             self.blocks = (*self.blocks[:index], own, *self.blocks[index + 1 :])
         self.blocks += fresh
+        for hold in self._holds:
+            hold.reserve(num_blocks)
         return True
+
+    def hold(self, num_new: int) -> None:
+        """Have pages of windows for a pass of `num_new` tokens, and let those go that it has slid past."""
+        stop = self._num_blocks(self.num_tokens + num_new)
+        assert stop <= len(self.blocks), "reserve comes before the pass"
+        for hold in self._holds:
+            hold.slide(self.blocks, self.num_tokens, stop)
 
     def count(self, num_tokens: int) -> None:
         """Count the tokens that are in the pages now, and share none of them yet."""
         assert self._num_blocks(num_tokens) <= len(self.blocks), "reserve comes before the pass"
         self.num_tokens = num_tokens
 
+    @property
+    def has_full_page(self) -> bool:
+        """Whether `fill` would share a page: one was filled since the last time."""
+        return self._key is not None and self.num_tokens // self._tree.block_size > self._num_inserted
+
     def fill(self, token_ids: Sequence[int]) -> None:
         """Count the tokens that are in the pages now, all from the first; full pages become shareable."""
         self.count(len(token_ids))
-        num_full = self.num_tokens // self._tree.block_size
-        if self._key is not None and num_full > self._num_inserted:
-            self.blocks = self._tree.insert(self._key, token_ids, self.blocks)
-            self._num_inserted = num_full
+        if self._key is not None and self.has_full_page:
+            self.blocks = self._tree.insert(self._key, token_ids, self.blocks, self._moved)
+            self._num_inserted = self.num_tokens // self._tree.block_size
 
     def crop(self, num_tokens: int) -> None:
         """Forget all tokens from `num_tokens` on, as if they had never been written."""
         assert 0 <= num_tokens <= self.num_tokens
+        assert not self._holds or not num_tokens, "what was slid past is not kept"
+        for hold in self._holds:
+            hold.release(self.blocks)
         kept = self._num_blocks(num_tokens)
         self._tree.pool.release(self.blocks[kept:])
         self.blocks, self.num_tokens = self.blocks[:kept], num_tokens
@@ -89,6 +122,7 @@ class SequencePages:
 
     def fork(self) -> SequencePages:
         """Return a sequence that holds the same tokens; whichever writes to a common page first copies it."""
+        assert not self._holds, "pages of windows are one sequence's"
         twin = SequencePages(self._tree, self._key, self._copy)
         twin.blocks = self.blocks[: self._num_blocks(self.num_tokens)]
         twin.num_tokens, twin._num_inserted = self.num_tokens, self._num_inserted
@@ -98,6 +132,10 @@ class SequencePages:
     def release(self) -> None:
         """Give all pages back: at the end, or to be computed again later."""
         self.crop(0)
+
+    def _moved(self, source: int, to: int) -> None:
+        for hold in self._holds:
+            hold.moved(source, to)
 
     def _num_blocks(self, num_tokens: int) -> int:
         return -(-num_tokens // self._tree.block_size)
