@@ -20,6 +20,7 @@ from cynosure.attention.masks import (
     Document,
     Full,
     Global,
+    LastBlock,
     Mask,
     Not,
     Or,
@@ -27,6 +28,7 @@ from cynosure.attention.masks import (
     Prefix,
     Random,
     Tree,
+    UpTo,
     Window,
 )
 
@@ -49,6 +51,10 @@ PRIMITIVES = (
     Document(),
     Tree(),
     Pad(),
+    LastBlock(1),
+    LastBlock(6),
+    UpTo(7),
+    UpTo(31),
 )
 
 
@@ -105,6 +111,8 @@ primitives = st.one_of(
     st.builds(Window, sizes),
     st.builds(Chunk, sizes),
     st.builds(Global, sizes),
+    st.builds(LastBlock, sizes),
+    st.builds(UpTo, sizes),
     st.builds(Dilated, sizes, st.integers(1, 5)),
     st.builds(Blocks, sizes, st.integers(0, 3)),
     st.builds(Random, sizes, st.integers(1, 4), st.integers(0, 2**60), is_causal=st.booleans()),
@@ -151,6 +159,11 @@ def naive_cell(mask: Mask, grid: Grid, row: int, column: int) -> bool:
         case Random(size, num_blocks, seed, is_causal):
             supply = q // size + 1 if is_causal else len(range(0, grid.num_keys, size))
             return k // size in naive_draws(seed, q // size, num_blocks, supply)
+        case LastBlock(size):
+            lasts = range(0, max(grid.num_keys, 1), size)[-1:]
+            return any(k >= first or q >= first for first in lasts)
+        case UpTo(length):
+            return grid.num_keys in range(length + 1)
         case _:
             return _naive_position(mask, q, k)
 

@@ -25,10 +25,11 @@ def test_an_expression_is_read(text: str, mask: Mask) -> None:
 
 def test_every_kind_is_known() -> None:
     arguments = {"Window": "(2)", "Chunk": "(2)", "Global": "(2)", "Dilated": "(2, 2)", "Blocks": "(2)"}
+    arguments |= {"LastBlock": "(2)", "UpTo": "(2)"}
     for name, kind in KINDS.items():
         text = name + {**arguments, "Random": "(2, 2, 2)"}.get(name, "")
         assert type(parse_mask(text)) is kind
-    assert len(KINDS) == 12
+    assert len(KINDS) == 14
 
 
 @pytest.mark.parametrize(

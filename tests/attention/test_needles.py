@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+import torch
 
+from cynosure.attention.page_choice import bounds_of
 from evals import needles
 
 LENGTH = 2_500
@@ -48,6 +50,19 @@ def test_a_window_that_is_off_by_one_is_noticed(monkeypatch: pytest.MonkeyPatch)
     )
     assert not needles.run(right, LENGTH, -512, 7.4, {}).is_right
     assert needles.run(right, LENGTH, -100, 7.4, {}).is_right
+
+
+def test_chosen_pages_recall_what_the_arithmetic_says() -> None:
+    results = needles.selected_trials(LENGTH, (10, -100, -1700), num_pages=8)
+    assert [trial for trial in results if not trial.is_right] == []
+    assert len([trial for trial in results if trial.recalled >= 0.99]) == 6
+    assert all(trial.recalled < 0.8 for trial in results if trial.margin < 10)
+
+
+def test_pages_chosen_without_bounds_miss_the_needle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needles, "bounds_of", lambda source: torch.zeros_like(bounds_of(source)))
+    results = needles.selected_trials(LENGTH, (-1700,), num_pages=8)
+    assert not any(trial.retrieved for trial in results if trial.margin > 10)
 
 
 def test_a_passkey_in_the_sinks_is_found_at_128k() -> None:

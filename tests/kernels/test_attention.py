@@ -290,3 +290,38 @@ def test_a_map_spans_several_blocks_of_rows_and_keys(variant: str) -> None:
     for mask in (Causal() & (Window(100) | Global(3)), Causal() & Window(100)):
         call = replace(drawn, spec=replace(drawn.spec, mask=mask))
         near(call.run(WATCH).out, by_twin(call, WATCH).out, 1e-5, repr(mask))
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_rows_are_watched_alone(variant: str, kind: str) -> None:
+    """Some rows of a call, in any order, tell what they tell among all; the outputs are the same bits."""
+    assert variant
+    for seed in range(12):
+        drawn = draw(seed, kind)
+        num_rows = drawn.q.shape[0]
+        whole = drawn.run(WATCH)
+        table = torch.full((num_rows,), attention.NOT_WATCHED, dtype=torch.int64)
+        rows = torch.arange(num_rows)[seed % 2 :: 3].flip(0)
+        table[rows] = torch.arange(rows.numel())
+        for run in (attention.attend, attention.attend_plain):
+            some = with_rows(drawn, table, run)
+            assert whole.stats is not None
+            assert some.stats is not None
+            for name in ("mass_lse", "mean_score"):
+                ours, all_rows = vars(some.stats)[name], vars(whole.stats)[name]
+                near(ours[: rows.numel()], all_rows[rows], 10 * TOLERANCE[kind], f"seed {seed}: {name}")
+            if run is attention.attend:
+                assert_same_bits(AttentionState(some.out, some.lse), AttentionState(whole.out, whole.lse))
+
+
+def with_rows(drawn: Drawn, table: Tensor, run: Callable[[attention.CAttentionCall], None]) -> AttentionState:
+    def attend(struct: attention.CAttentionCall) -> None:
+        struct.watched_rows = table.data_ptr()
+        run(struct)
+
+    before = native.attend
+    native.attend = attend
+    try:
+        return drawn.run(WATCH)
+    finally:
+        native.attend = before

@@ -13,6 +13,7 @@ from cynosure.kernels.library import kernels
 TILE_KEYS = 128  # keys of a tile, and columns of a block of a map
 MAX_APART = 1 << 24  # positions of a sequence lie nearer than this
 EMPTY, FULL, FIRST_PARTIAL = 0, 1, 2  # covers of a map's blocks
+NOT_WATCHED = -1  # in the table of watched rows
 
 
 class Element(IntEnum):
@@ -86,6 +87,8 @@ class CAttentionCall(ctypes.Structure):
         ("mass", _ADDRESS),
         ("mean_score", _ADDRESS),
         ("max_logit", _ADDRESS),
+        ("watched_rows", _ADDRESS),
+        ("table_head_stride", _INT),
     )
 
 

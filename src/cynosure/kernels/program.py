@@ -50,10 +50,28 @@ class CNormCall(ctypes.Structure):
     )
 
 
+class CSeen(ctypes.Structure):
+    """`CynSeen`."""
+
+    _fields_ = (
+        ("num_watched", _INT),
+        ("watched_heads", _ADDRESS),
+        ("mass", _ADDRESS),
+        ("mean_score", _ADDRESS),
+    )
+
+
 class CPages(ctypes.Structure):
     """`CynPages`."""
 
-    _fields_ = (("k", _ADDRESS), ("v", _ADDRESS), ("k_scale", _ADDRESS), ("v_scale", _ADDRESS))
+    _fields_ = (
+        ("k", _ADDRESS),
+        ("v", _ADDRESS),
+        ("k_scale", _ADDRESS),
+        ("v_scale", _ADDRESS),
+        ("seen", CSeen),
+        ("choice", _ADDRESS),
+    )
 
 
 class CStep(ctypes.Structure):

@@ -16,7 +16,7 @@ from torch import Tensor
 from cynosure.attention.grid import Grid
 from cynosure.attention.masks import Full, Mask, Pad
 from cynosure.attention.plan import AttentionPlan, KeyPlan, QueryPlan
-from cynosure.attention.positions import NoPosition, score_bias
+from cynosure.attention.positions import Disentangled, DistanceVectors, NoPosition, score_bias
 from cynosure.attention.sources import Source
 from cynosure.attention.spec import AttentionSpec
 from cynosure.attention.state import AttentionState
@@ -31,6 +31,7 @@ class AttentionWeights:
 
     - `sinks`: the logit of `Sink.LEARNED` for each head.
     - `position_table`: the rows of `T5Bias`, one column a head.
+    - `distance_vectors`: what `Disentangled` meets queries and keys with.
     - `bias`: added to every score, the same for all sequences, indexed by the query's place among the
       queries of this pass and by the key's place among its sequence's keys of this source.
     """
@@ -38,6 +39,7 @@ class AttentionWeights:
     sinks: Float[Tensor, " h"] | None = None
     position_table: Float[Tensor, "num_buckets h"] | None = None
     bias: Float[Tensor, "h max_q max_k"] | None = None
+    distance_vectors: DistanceVectors | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +131,16 @@ class AttentionCall:
             torch.stack(torch.broadcast_tensors(*terms)).sum(0) if len(terms) > 1 else next(iter(terms), None)
         )
 
+    def content_bias_of(
+        self, q: Float[Tensor, "h q d"], k: Float[Tensor, "h_kv k d"], grid: Grid
+    ) -> Float[Tensor, "h q k"] | None:
+        """Return what the position adds by what is compared, scaled, or `None`; `bias_of` sees distances."""
+        position = self.spec.position
+        if not isinstance(position, Disentangled) or self.keys.is_always_visible:
+            return None
+        added = position.scores(q, k, grid, self.weights.distance_vectors)
+        return added * self.scale_of(grid, added.dtype)
+
     def scale_of(self, grid: Grid, dtype: torch.dtype) -> Float[Tensor, "#q 1"]:
         """Return what multiplies each row of `q.k`: the scale, and log-n of the query's position."""
         scale = self.spec.score.scale_for(self.spec.heads.head_dim)
@@ -147,6 +159,8 @@ class AttentionCall:
         grouped = q.reshape(heads.num_kv_heads, heads.group_size * num_rows, q.shape[-1])
         scores = (grouped @ k.transpose(1, 2)).reshape(heads.num_heads, num_rows, num_columns)
         scores = scores * self.scale_of(grid, scores.dtype)
+        content = self.content_bias_of(q, k, grid)
+        scores = scores if content is None else scores + content
         if score.softcap is not None:
             scores = score.softcap * torch.tanh(scores / score.softcap)
         bias = self.bias_of(grid)

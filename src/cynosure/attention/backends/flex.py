@@ -15,6 +15,7 @@ from torch.nn.attention.flex_attention import AuxOutput, AuxRequest, create_bloc
 
 from cynosure.attention.backends.call import AttentionCall, Backend
 from cynosure.attention.backends.tiled import TiledBackend
+from cynosure.attention.positions import Disentangled
 from cynosure.attention.state import AttentionState
 from cynosure.attention.stats import Stats
 
@@ -29,6 +30,8 @@ class FlexBackend(Backend):
         reasons = []
         if call.spec.selection is not None:
             reasons.append("a selection needs the scores before the softmax")
+        if isinstance(call.spec.position, Disentangled):
+            reasons.append("its scores are changed by what they are, not by what they compare")
         if call.q.dtype == torch.float64:
             reasons.append("FlexAttention has no float64")
         if call.num_segments:

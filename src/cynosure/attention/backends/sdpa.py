@@ -133,8 +133,8 @@ def _attend_run(
         return empty
     tile = grid.tile(slice(0, grid.shape[0]), slice(start, stop))
     is_causal = is_square and isinstance(call.mask, Causal) and not call.has_score_bias
-    mask, sees = (None, None) if is_causal else _mask_of(call, seq, tile, q)
     k, v = call.source.read(call.keys, seq, start, stop)
+    mask, sees = (None, None) if is_causal else _mask_of(call, seq, tile, q, k)
     q = q if call.spec.score.log_n is None else q * call.scale_of(tile, empty.out.dtype).to(q.dtype)
     scale = call.spec.score.scale_for(call.spec.heads.head_dim) if call.spec.score.log_n is None else 1.0
     out, lse = _flash_attention_for_cpu(
@@ -149,19 +149,21 @@ def _attend_run(
 
 
 def _mask_of(
-    call: AttentionCall, seq: int, tile: Grid, q: Float[Tensor, "h q d"]
+    call: AttentionCall, seq: int, tile: Grid, q: Float[Tensor, "h q d"], k: Float[Tensor, "h_kv k d"]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the additive mask that the kernel wants, and which rows of which heads see anything."""
     rows, columns = tile.shape
-    bias = call.bias_of(tile)
+    # Wider than q where q is narrow: a bias rounded to bfloat16 would cost the scores two digits.
+    dtype = accumulation_dtype(q.dtype)
+    bias, content = call.bias_of(tile), call.content_bias_of(q.to(dtype), k.to(dtype), tile)
+    if content is not None:
+        bias = content if bias is None else bias + content
     if bias is None:
         key = ("cover", call.mask, seq, tile.k_first, columns)
         cover = call.remembered(key, lambda: int(call.mask.block_map(tile, rows, columns).min()))
         if cover == Cover.FULL:
             return None, None
     allowed = call.mask.allowed(tile)
-    # Wider than q where q is narrow: a bias rounded to bfloat16 would cost the scores two digits.
-    dtype = accumulation_dtype(q.dtype)
     added = q.new_zeros(1, rows, columns, dtype=dtype) if bias is None else bias.to(dtype)
     added = added.expand(-1, rows, columns)
     added = added.masked_fill(~allowed, float("-inf"))

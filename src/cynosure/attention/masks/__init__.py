@@ -2,10 +2,12 @@
 
 from cynosure.attention.masks.algebra import And, Mask, Not, Or
 from cynosure.attention.masks.block_map import BlockMap, Cover
+from cynosure.attention.masks.extent import LastBlock, UpTo
 from cynosure.attention.masks.labelled import Document, Pad, Prefix
 from cynosure.attention.masks.parse import parse_mask
 from cynosure.attention.masks.positional import Blocks, Causal, Chunk, Dilated, Full, Global, Window
 from cynosure.attention.masks.random_blocks import Random
+from cynosure.attention.masks.reach import reach
 from cynosure.attention.masks.tree import Tree
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "Document",
     "Full",
     "Global",
+    "LastBlock",
     "Mask",
     "Not",
     "Or",
@@ -26,6 +29,8 @@ __all__ = [
     "Prefix",
     "Random",
     "Tree",
+    "UpTo",
     "Window",
     "parse_mask",
+    "reach",
 ]

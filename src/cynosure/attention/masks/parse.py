@@ -6,6 +6,7 @@ import ast
 import inspect
 
 from cynosure.attention.masks.algebra import Mask
+from cynosure.attention.masks.extent import LastBlock, UpTo
 from cynosure.attention.masks.labelled import Document, Pad, Prefix
 from cynosure.attention.masks.positional import Blocks, Causal, Chunk, Dilated, Full, Global, Window
 from cynosure.attention.masks.random_blocks import Random
@@ -19,6 +20,7 @@ KINDS: dict[str, type[Mask]] = {
     kind.__name__: kind
     for kind in (
         Full, Causal, Window, Chunk, Global, Dilated, Blocks, Random, Prefix, Document, Tree, Pad,
+        LastBlock, UpTo,
     )
 }  # fmt: skip
 

@@ -1,7 +1,10 @@
 """Hand on the kinds of position. Knows nothing of their arithmetic."""
 
 from cynosure.attention.positions.alibi import Alibi
+from cynosure.attention.positions.axial import AxialRope
+from cynosure.attention.positions.disentangled import Disentangled, DistanceVectors
 from cynosure.attention.positions.position import NoPosition, Position, score_bias
+from cynosure.attention.positions.repeated import RepeatedStart
 from cynosure.attention.positions.rope import MRope, Rope
 from cynosure.attention.positions.rotary import Rotary, RotaryTable, apply
 from cynosure.attention.positions.scaling import (
@@ -18,6 +21,9 @@ from cynosure.attention.positions.yarn import Yarn
 
 __all__ = [
     "Alibi",
+    "AxialRope",
+    "Disentangled",
+    "DistanceVectors",
     "DynamicNtk",
     "Linear",
     "Llama3",
@@ -27,6 +33,7 @@ __all__ = [
     "NoScaling",
     "Position",
     "Proportional",
+    "RepeatedStart",
     "Rope",
     "RopeScaling",
     "Rotary",

@@ -19,6 +19,9 @@ namespace cynosure {
 
 enum Element : std::int64_t { kFloat32 = 0, kBfloat16 = 1, kInt8 = 2, kFloat16 = 4 };
 
+// In a table of places: there is none.
+constexpr int kNotWatched = -1;
+
 // Keys are visited in tiles of this many, counted from the sequence's first.
 constexpr int kTileKeys = 128;
 
@@ -59,7 +62,7 @@ struct AttentionCall {
   std::int64_t table_stride;
   const std::int64_t* first_rows;
   const std::int64_t* q_positions;
-  const std::int64_t* k_positions;
+  const std::int64_t* k_positions;  // null: the keys of every sequence are counted from 0
   // Whether the positions of the keys of sequence s count up by one: what lets keys be skipped unread.
   const std::uint8_t* is_consecutive;
 
@@ -84,7 +87,8 @@ struct AttentionCall {
   const std::uint8_t* map_cells;
   std::int64_t map_rows;
 
-  // Observations; each output may be null. Column w is of head watched_heads[w].
+  // Observations; each output may be null. Column w is of head watched_heads[w]. Only rows of q that are watched are
+  // observed: row i is row watched_rows[i] of the outputs, and none where that is kNotWatched.
   std::int64_t num_watched;
   const std::int64_t* watched_heads;
   std::int64_t num_segments;
@@ -93,6 +97,15 @@ struct AttentionCall {
   float* mass;                      // [row][w][segment]: log-sum-exp of the segment's scores
   float* mean_score;                // [row][w]: mean of the scores under the softmax
   float* max_logit;                 // [row][w]
+  const std::int64_t* watched_rows;  // null: all rows, in their order
+
+  // Pages of K/V head h of sequence s begin at block_table[s * table_stride + h * table_head_stride]; 0: all share.
+  std::int64_t table_head_stride;
 };
+
+// Where key `key` of a sequence sits.
+static inline std::int64_t position_of_key(const AttentionCall& call, std::int64_t seq, std::int64_t key) {
+  return call.k_positions == nullptr ? key : call.k_positions[call.cu_k[seq] + key];
+}
 
 }  // namespace cynosure

@@ -8,6 +8,7 @@
 // Channels are padded to a multiple of 32.
 #pragma once
 
+#include "attention_results.h"
 #include "attention_values.h"
 
 #if CYN_LEVEL >= CYN_AMX
@@ -25,6 +26,7 @@ static bool lie_in_groups(const KeyTile& keys, long row_bytes, const char** grou
 }
 
 struct Bfloat16Path {
+  using Sums = ChannelRows;
   const AttentionCall& call;
   TileRegisters registers;
   ValueTiles values;
@@ -67,8 +69,10 @@ struct Bfloat16Path {
     multiply_tiles(keys_at, keys.padded / 16, {queries, steps, false}, scores);
   }
 
-  ValueTiles::Weights weights_for(const KeyTile& keys, float*) const { return values.weights_for(keys); }
-  void add_values(const KeyTile& keys, const float*, float* out) const { values.add(keys, out); }
+  ValueTiles::Weights weights_for(const KeyTile&, const RowTile&, Lanes, float*) const { return {values.weights()}; }
+  void add_values(const KeyTile& keys, const RowTile&, Lanes, const float*, float* out) const {
+    values.add(keys, out);
+  }
 
  private:
   void copy_keys(const KeyTile& keys) {
@@ -77,7 +81,7 @@ struct Bfloat16Path {
     for (int i = 0; i < keys.padded; ++i) {
       if (i % 16 == 0) groups[i / 16] = reinterpret_cast<const char*>(k + i * width);
       const char* row = i < keys.count ? keys.key_rows[i] : nullptr;
-      copy_row(row, call.kv_type, call.head_dim, width, k + i * width);
+      copy_row(row, call.head_dim, width, k + i * width);
     }
   }
 };

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "attention_bfloat16.h"
+#include "attention_code_values.h"
 
 #if CYN_LEVEL >= CYN_AMX
 
@@ -21,9 +22,10 @@ constexpr float kLargestQuery = 16256.0F;  // 127 * 128
 constexpr long kMaxExactChannels = 1024;  // beyond, a sum may pass int32
 
 struct CodesPath {
+  using Sums = LaneRows;
   const AttentionCall& call;
   TileRegisters registers;
-  ValueTiles values;
+  CodeValues values;
   char* k;  // [kTileKeys][64 * steps]
   int steps;
   const char* groups[kTileKeys / 16];
@@ -31,9 +33,9 @@ struct CodesPath {
 
   static int steps_of(const AttentionCall& call) { return static_cast<int>((call.head_dim + 63) / 64); }
   static long query_floats(const AttentionCall& call) { return 2L * steps_of(call) * kTileBytes / 4 + kLanes; }
-  // Behind the copied keys: the sums of the lower halves.
-  static long key_floats(const AttentionCall& call) { return kTileKeys * (steps_of(call) * 64L / 4 + kLanes); }
-  static long value_floats(const AttentionCall& call) { return ValueTiles::floats(call); }
+  // Behind the copied keys: the sums of 32 of them.
+  static long key_floats(const AttentionCall& call) { return kTileKeys * steps_of(call) * 64L / 4 + 64 * kLanes; }
+  static long value_floats(const AttentionCall& call) { return CodeValues::floats(call); }
 
   CodesPath(const AttentionCall& of, float* keys, float* memory)
       : call(of), values(of, memory), k(reinterpret_cast<char*>(keys)), steps(steps_of(of)) {}
@@ -58,27 +60,31 @@ struct CodesPath {
   }
 
   void read_keys(const KeyTile& keys, const KeyTile& next) {
-    fetch_ahead(next.key_rows, next.count, 0, next.count, call.head_dim);
     keys_at = {groups, call.k_key_stride, kRowBytes};
     if (call.head_dim % 64 != 0 || !lie_in_groups(keys, keys_at.row_bytes, groups)) copy_keys(keys);
     values.read(keys, next);
   }
 
   void score(const KeyTile& keys, const float* queries, float* scores) const {
-    auto* high = reinterpret_cast<std::int32_t*>(scores);
-    auto* low = reinterpret_cast<std::int32_t*>(k + kTileKeys * steps * 64L);
-    const auto* packed = reinterpret_cast<const char*>(queries);
-    multiply_twice(keys_at, keys.padded / 16, packed, steps, high, low);
+    auto* sums = reinterpret_cast<std::int32_t*>(k + kTileKeys * steps * 64L);
     const Lanes scale = load(queries + 2L * steps * kTileBytes / 4);
-    for (int key = 0; key < keys.count; ++key) {
-      const Ints upper = _mm512_slli_epi32(load_ints(high + key * kLanes), 7);
-      const Ints sums = add_ints(upper, load_ints(low + key * kLanes));
-      store(scores + key * kLanes, mul(to_floats(sums), mul(scale, fill(keys.k_scale[key]))));
+    for (int first = 0; first < keys.padded; first += 32) {
+      multiply_twice(keys_at, first / 16, queries, steps, sums);
+      const int count = keys.count - first < 32 ? keys.count - first : 32;
+      for (int key = 0; key < count; ++key) {
+        const Ints upper = _mm512_slli_epi32(load_ints(sums + key * kLanes), 7);
+        const Ints whole = add_ints(upper, load_ints(sums + (32 + key) * kLanes));
+        store(scores + (first + key) * kLanes, mul(to_floats(whole), mul(scale, fill(keys.k_scale[first + key]))));
+      }
     }
   }
 
-  ValueTiles::Weights weights_for(const KeyTile& keys, float*) const { return values.weights_for(keys); }
-  void add_values(const KeyTile& keys, const float*, float* out) const { values.add(keys, out); }
+  CodeValues::Weights weights_for(const KeyTile&, const RowTile& rows, Lanes top, float*) const {
+    return values.weights_for(rows, top);
+  }
+  void add_values(const KeyTile& keys, const RowTile& rows, Lanes top, const float*, float* out) const {
+    values.add(keys, rows, top, out);
+  }
 
  private:
   const Bfloat16* query(const RowTile& rows, int lane) const {

@@ -5,7 +5,8 @@
 // [channel][lane].
 #pragma once
 
-#include "attention_rows.h"
+#include "attention_results.h"
+#include "attention_softmax.h"
 
 namespace cynosure::CYN_VARIANT {
 
@@ -32,6 +33,7 @@ static void multiply(const float* a, long row, long step, int num_rows, int num_
 }
 
 struct Float32Path {
+  using Sums = ChannelRows;
   const AttentionCall& call;
   float* k;  // [kTileKeys][head_dim]
   float* v;  // [kTileKeys][channels], channels: v_head_dim up to the next multiple of 16
@@ -75,26 +77,11 @@ struct Float32Path {
     }
   }
 
-  // Weights stay where the scores were; those of int8 values carry the value's scale.
-  struct Weights {
-    float* to;
-    const float* scales;
-    int count;
-
-    void put(int key, Lanes a, Lanes b) const {
-      if (scales != nullptr) {
-        if (key < count) a = mul(a, fill(scales[key]));
-        if (key + 1 < count) b = mul(b, fill(scales[key + 1]));
-      }
-      store(to + key * kLanes, a);
-      store(to + (key + 1) * kLanes, b);
-    }
-  };
-  Weights weights_for(const KeyTile& keys, float* scores) const {
+  Float32Weights weights_for(const KeyTile& keys, const RowTile&, Lanes, float* scores) const {
     return {scores, call.v_scale == nullptr ? nullptr : keys.v_scale, keys.count};
   }
 
-  void add_values(const KeyTile& keys, const float* scores, float* out) const {
+  void add_values(const KeyTile& keys, const RowTile&, Lanes, const float* scores, float* out) const {
     multiply(v, 1, channels, channels, keys.count, scores, out, true);
   }
 };

@@ -1,10 +1,11 @@
 // Attend: one share of rows against its keys, a tile at a time. Knows nothing of threads.
 //
-// Compiled once per variant (isa.h). Decode and prefill are one path: a step of one token is a share with a few
-// rows. Every row is computed in a lane of its own, so its bits depend on its own keys and on where they are cut.
+// Compiled once per variant (isa.h). A step of one token is a share with a few rows; very few have a path of their
+// own. No row's arithmetic touches another's, so its bits depend on its own keys and on where they are cut.
 
 #include "attention_bfloat16.h"
 #include "attention_codes.h"
+#include "attention_few_rows.h"
 #include "attention_float32.h"
 #include "attention_scores.h"
 #include "attention_segments.h"
@@ -28,7 +29,8 @@ struct Work {
   const AttentionJob& job;
   const AttentionCall& call;
   const Share& share;
-  int num_tiles, channels;
+  int num_tiles;
+  long channels;
   Sizes sizes;
   float *rows_at, *queries, *out, *scores, *cells;
   Path path;
@@ -40,10 +42,10 @@ struct Work {
         call(of.call),
         share(that),
         num_tiles((that.num_rows + kLanes - 1) / kLanes),
-        channels(static_cast<int>((of.call.v_head_dim + 15) / 16 * 16)),
+        channels(Path::Sums::channels(of.call)),
         sizes{num_tiles * kRowTileFloats,
               num_tiles * aligned(Path::query_floats(of.call)),
-              static_cast<long>(num_tiles) * channels * kLanes,
+              num_tiles * channels * kLanes,
               aligned(Path::key_floats(of.call)),
               aligned(Path::value_floats(of.call)),
               kTileKeys * kLanes,
@@ -58,19 +60,33 @@ struct Work {
 
   RowTile& rows(int tile) const { return *reinterpret_cast<RowTile*>(rows_at + tile * kRowTileFloats); }
   float* queries_of(int tile) const { return queries + tile * aligned(Path::query_floats(call)); }
-  float* out_of(int tile) const { return out + static_cast<long>(tile) * channels * kLanes; }
+  float* out_of(int tile) const { return out + tile * channels * kLanes; }
+
+  bool is_one_watched(const RowTile& at) const {
+    for (int lane = 0; call.num_watched > 0 && lane < at.num_rows; ++lane) {
+      if (watched_at(job, at.token[lane], at.head[lane]) != kNotWatched) return true;
+    }
+    return false;
+  }
 
   void start() {
+    if (share.first_key < share.stop_key) {
+      // A decoding step's shares are a tile long: nobody else would have asked for its keys.
+      fill_keys(call, share, share.first_key, tiles[0]);
+      const long bytes = bytes_of(call.kv_type);
+      fetch_ahead(tiles[0].key_rows, tiles[0].count, 0, tiles[0].count, call.head_dim * bytes);
+      fetch_ahead(tiles[0].value_rows, tiles[0].count, 0, tiles[0].count, call.v_head_dim * bytes);
+    }
     for (int tile = 0; tile < num_tiles; ++tile) {
       fill_rows(call, share, share.first_row + tile * kLanes, rows(tile));
       path.pack_queries(rows(tile), queries_of(tile));
+      rows(tile).is_watched = is_one_watched(rows(tile));
       if (call.mass != nullptr) start_masses(job, share, rows(tile), tile * kLanes);
     }
     __builtin_memset(out, 0, static_cast<unsigned long>(sizes.out) * sizeof(float));
   }
 
   void attend_to_all() {
-    if (share.first_key < share.stop_key) fill_keys(call, share, share.first_key, tiles[0]);
     int now = 0;
     for (std::int64_t key = share.first_key; key < share.stop_key; key += kTileKeys, now = 1 - now) {
       tiles[1 - now].count = 0;
@@ -84,7 +100,7 @@ struct Work {
     for (int tile = 0; tile < num_tiles; ++tile) {
       const Sight sight = sight_of(call, share, rows(tile), keys);
       if (sight == Sight::kNothing) {
-        if (runs.is_watching() && !runs.holds(keys)) {
+        if (rows(tile).is_watched && runs.is_watching() && !runs.holds(keys)) {
           sum_runs(job, share, rows(tile), tile * kLanes, runs, keys, nullptr);
         }
         continue;
@@ -104,20 +120,21 @@ struct Work {
     path.score(keys, queries_of(tile), scores);
     const Finished finished = finish_scores(call, share, at, keys, sight, cells, scores);
     const Lanes decay = raise_tops(at, finished.top);
-    if (!is_all_one(decay)) scale_rows(out_of(tile), channels, decay);
-    const bool is_watching = runs.is_watching(), is_in_run = is_watching && runs.holds(keys);
+    if (!is_all_one(decay)) Path::Sums::scale(out_of(tile), channels, at.num_rows, decay);
+    const bool is_watching = at.is_watched && runs.is_watching(), is_in_run = is_watching && runs.holds(keys);
     const bool has_edges = is_watching && !is_in_run;
-    const Lanes sum = weigh_as(has_edges, at, finished.factor, keys);
+    const Lanes sum = weigh_as(has_edges, at, finished, keys);
     if (is_in_run) store(at.run_total, add(load(at.run_total), sum));
     if (has_edges) sum_runs(job, share, at, tile * kLanes, runs, keys, cells);
-    path.add_values(keys, scores, out_of(tile));
+    path.add_values(keys, at, finished.top, scores, out_of(tile));
   }
 
   // The cells of the tile have gone into its scores: their place is free for the weights.
-  Lanes weigh_as(bool keeps_weights, RowTile& at, Lanes factor, const KeyTile& keys) {
-    const auto weights = path.weights_for(keys, scores);
+  Lanes weigh_as(bool keeps_weights, RowTile& at, const Finished& finished, const KeyTile& keys) {
+    const auto weights = path.weights_for(keys, at, finished.top, scores);
+    const Lanes factor = finished.factor;
     const int count = keys.padded;
-    if (call.mean_score == nullptr) {
+    if (call.mean_score == nullptr || !at.is_watched) {
       return keeps_weights ? weigh<Keeping::kWeights>(weights, count, at, factor, scores, cells)
                            : weigh<Keeping::kNothing>(weights, count, at, factor, scores, cells);
     }
@@ -129,7 +146,7 @@ struct Work {
     for (int tile = 0; tile < num_tiles; ++tile) {
       RowTile& at = rows(tile);
       // A run that goes on in the next share gives its part here.
-      if (runs.is_watching()) close_run(job, share, at, tile * kLanes, runs.run->segment);
+      if (at.is_watched && runs.is_watching()) close_run(job, share, at, tile * kLanes, runs.run->segment);
       float* to[kLanes];
       Lanes factor = fill(1.0F);
       if (share.gathering == kWhole) {
@@ -138,7 +155,7 @@ struct Work {
       } else {
         for (int lane = 0; lane < at.num_rows; ++lane) to[lane] = part_row(job, share.part + tile * kLanes + lane);
       }
-      write_channels(out_of(tile), factor, at.num_rows, call.v_head_dim, to);
+      Path::Sums::write(out_of(tile), factor, at.num_rows, call.v_head_dim, to);
       float log_totals[kLanes];
       store(log_totals, logarithm(load(at.total)));
       for (int lane = 0; lane < at.num_rows; ++lane) {
@@ -158,19 +175,33 @@ void attend(const AttentionJob& job, const Share& share) {
   work.finish();
 }
 
+// Rows that a sequence has for each K/V head: its own lengths alone choose the path.
+std::int64_t rows_of(const AttentionCall& call, const Share& share) {
+  return (call.cu_q[share.seq + 1] - call.cu_q[share.seq]) * (call.num_heads / call.num_kv_heads);
+}
+
+void attend_in_floats(const AttentionJob& job, const Share& share) {
+  const bool is_few = rows_of(job.call, share) <= kFewRows;
+  if (is_few && job.call.kv_type == kFloat32) return attend<FewRowsPath<kFloat32>>(job, share);
+  if (is_few && job.call.kv_type == kBfloat16) return attend<FewRowsPath<kBfloat16>>(job, share);
+  if (is_few && job.call.kv_type == kInt8) return attend<FewRowsPath<kInt8>>(job, share);
+  attend<Float32Path>(job, share);
+}
+
 void run_share(const AttentionJob& job, int index) {
   const Share& share = job.plan.shares[index];
 #if CYN_LEVEL >= CYN_AMX
-  const bool has_bfloat16 = job.call.q_type == kBfloat16;
-  if (has_bfloat16 && job.call.kv_type == kInt8 && job.call.head_dim <= kMaxExactChannels) {
+  const AttentionCall& call = job.call;
+  const bool fills_tiles = call.q_type == kBfloat16 && rows_of(call, share) > kTooFewForTiles;
+  if (fills_tiles && call.kv_type == kInt8 && call.head_dim <= kMaxExactChannels) {
     attend<CodesPath>(job, share);
-  } else if (has_bfloat16 && job.call.kv_type == kBfloat16) {
+  } else if (fills_tiles && call.kv_type == kBfloat16) {
     attend<Bfloat16Path>(job, share);
   } else {
-    attend<Float32Path>(job, share);
+    attend_in_floats(job, share);
   }
 #else
-  attend<Float32Path>(job, share);
+  attend_in_floats(job, share);
 #endif
   if (share.gathering == kWhole) return;
   // Whoever is done last merges the parts.

@@ -61,6 +61,19 @@ CYN_INLINE float number_at(const void* p, std::int64_t element, long i) {
   }
 }
 
+CYN_INLINE Lanes load_codes(const std::int8_t* p) {
+#if CYN_LEVEL >= CYN_AVX512
+  return to_floats(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif CYN_LEVEL >= CYN_AVX2
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return to_floats(Ints{_mm256_cvtepi8_epi32(codes), _mm256_cvtepi8_epi32(_mm_srli_si128(codes, 8))});
+#else
+  Lanes out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = static_cast<float>(p[i]);
+  return out;
+#endif
+}
+
 // out[i] = p[i]; codes come without their scale.
 CYN_INLINE void widen(const void* p, std::int64_t element, long count, float* out) {
   long i = 0;
@@ -71,12 +84,9 @@ CYN_INLINE void widen(const void* p, std::int64_t element, long count, float* ou
   for (; element == kBfloat16 && i + kLanes <= count; i += kLanes) {
     store(out + i, load_bf16(static_cast<const std::uint16_t*>(p) + i));
   }
-#if CYN_LEVEL >= CYN_AVX512
   for (; element == kInt8 && i + kLanes <= count; i += kLanes) {
-    const auto* codes = reinterpret_cast<const __m128i*>(static_cast<const std::int8_t*>(p) + i);
-    store(out + i, to_floats(_mm512_cvtepi8_epi32(_mm_loadu_si128(codes))));
+    store(out + i, load_codes(static_cast<const std::int8_t*>(p) + i));
   }
-#endif
   for (; i < count; ++i) out[i] = number_at(p, element, i);
 }
 

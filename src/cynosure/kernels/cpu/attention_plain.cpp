@@ -40,7 +40,8 @@ struct Twin {
   std::int64_t kv_head(Cell c) const { return c.head / (call.num_heads / call.num_kv_heads); }
 
   void find(Cell c, std::int64_t& block, std::int64_t& key) const {
-    block = call.block_size == 0 ? 0 : call.block_table[c.seq * call.table_stride + c.key / call.block_size];
+    const std::int64_t row = c.seq * call.table_stride + kv_head(c) * call.table_head_stride;
+    block = call.block_size == 0 ? 0 : call.block_table[row + c.key / call.block_size];
     key = call.block_size == 0 ? call.first_rows[c.seq] + c.key : c.key % call.block_size;
   }
 
@@ -71,7 +72,7 @@ struct Twin {
   }
 
   bool is_allowed(Cell c) const {
-    const std::int64_t position = call.k_positions[column(c)];
+    const std::int64_t position = position_of_key(call, c.seq, c.key);
     if (call.low != nullptr && position < call.low[row(c)]) return false;
     if (call.high != nullptr && position > call.high[row(c)]) return false;
     if (call.map_blocks == nullptr) return true;
@@ -86,7 +87,7 @@ struct Twin {
 
   double score(Cell c) const {
     if (!is_allowed(c)) return kLowest;
-    const std::int64_t p = call.q_positions[row(c)], t = call.k_positions[column(c)];
+    const std::int64_t p = call.q_positions[row(c)], t = position_of_key(call, c.seq, c.key);
     double x = call.scale * product(c);
     if (call.train_length != 0.0) x *= std::fmax(1.0, std::log(p + 1.0) / std::log(call.train_length));
     if (call.softcap != 0.0) x = call.softcap * std::tanh(x / call.softcap);
@@ -109,9 +110,10 @@ struct Twin {
   }
 
   void watch(Cell c, const std::vector<double>& scores, double top, double total) const {
-    for (std::int64_t w = 0; w < call.num_watched; ++w) {
+    const std::int64_t to = call.watched_rows == nullptr ? row(c) : call.watched_rows[row(c)];
+    for (std::int64_t w = 0; to != kNotWatched && w < call.num_watched; ++w) {
       if (call.watched_heads[w] != c.head) continue;
-      const std::int64_t at = row(c) * call.num_watched + w;
+      const std::int64_t at = to * call.num_watched + w;
       std::vector<double> sums(call.num_segments, 0.0);
       double mean = 0.0;
       for (std::size_t key = 0; key < scores.size(); ++key) {

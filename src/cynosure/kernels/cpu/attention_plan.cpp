@@ -19,7 +19,7 @@ Keys visible_keys(const AttentionCall& call, int seq, std::int64_t first_token, 
   const std::int64_t num_keys = call.cu_k[seq + 1] - call.cu_k[seq];
   Keys keys{0, num_keys};
   if (num_keys == 0 || call.is_consecutive == nullptr || !call.is_consecutive[seq]) return keys;
-  const std::int64_t origin = call.k_positions[call.cu_k[seq]];
+  const std::int64_t origin = position_of_key(call, seq, 0);
   std::int64_t low = std::numeric_limits<std::int64_t>::max(), high = std::numeric_limits<std::int64_t>::min();
   for (std::int64_t token = first_token; token < stop_token; ++token) {
     if (call.low != nullptr) low = std::min(low, call.low[call.cu_q[seq] + token]);

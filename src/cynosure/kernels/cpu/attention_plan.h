@@ -34,7 +34,6 @@ struct AttentionPlan {
   std::vector<int> columns;  // watched column of each head, kNotWatched where there is none
   int num_part_rows = 0;
 };
-constexpr int kNotWatched = -1;
 
 // Rows that a share takes at most: a multiple of 16 whose outputs fit the second-level cache.
 int max_rows_of(const AttentionCall& call);

@@ -18,12 +18,22 @@ CYN_INLINE float add_exponentials(float a, float b) {
 
 CYN_INLINE float* part_row(const AttentionJob& job, long row) { return job.parts + row * part_floats(job.call); }
 
-// Where the log-sum-exps of a row's segments are kept; null where its head is not watched.
+// Where a row of q and a head are observed, counted in [row][w]; kNotWatched where they are not.
+CYN_INLINE long watched_at(const AttentionJob& job, int token, int head) {
+  const AttentionCall& call = job.call;
+  const long column = job.plan.columns[head];
+  if (column == kNotWatched) return kNotWatched;
+  const long row = call.watched_rows == nullptr ? token : call.watched_rows[token];
+  return row == kNotWatched ? kNotWatched : row * call.num_watched + column;
+}
+
+// Where the log-sum-exps of a row's segments are kept; null where it is not watched.
 static float* mass_of(const AttentionJob& job, const Share& share, int row, int token, int head) {
   const AttentionCall& call = job.call;
-  if (call.mass == nullptr || job.plan.columns[head] == kNotWatched) return nullptr;
+  const long at = call.mass == nullptr ? kNotWatched : watched_at(job, token, head);
+  if (at == kNotWatched) return nullptr;
   if (share.gathering != kWhole) return part_row(job, share.part + row) + call.v_head_dim + kPartNumbers;
-  return call.mass + (token * call.num_watched + job.plan.columns[head]) * call.num_segments;
+  return call.mass + at * call.num_segments;
 }
 
 struct Row {
@@ -37,9 +47,8 @@ static void write_numbers(const AttentionJob& job, const Row& row) {
   const bool sees = row.total != 0.0F;
   call.lse[row.token * call.num_heads + row.head] =
       sees ? row.top * kLn2 + row.log_total : kLowest;
-  const int column = job.plan.columns[row.head];
-  if (column == kNotWatched) return;
-  const long at = row.token * call.num_watched + column;
+  const long at = watched_at(job, row.token, row.head);
+  if (at == kNotWatched) return;
   if (call.mean_score != nullptr) call.mean_score[at] = sees ? row.score_sum / row.total * kLn2 : 0.0F;
   if (call.max_logit != nullptr) call.max_logit[at] = row.top * kLn2;
 }
@@ -54,30 +63,39 @@ static Lanes reciprocals(const RowTile& rows) {
   return load(x);
 }
 
-// to[lane][d] = out[d][lane] * factor[lane] for the first `num_rows` lanes and `width` channels.
-static void write_channels(const float* out, Lanes factor, int num_rows, long width, float* const* to) {
-  for (long first_channel = 0; first_channel < width; first_channel += 16) {
-    const long left = width - first_channel < 16 ? width - first_channel : 16;
-    const float* from = out + first_channel * kLanes;
-#if CYN_LEVEL >= CYN_AVX512
-    __m512i r[16];
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) r[i] = _mm512_castps_si512(mul(load(from + i * kLanes), factor));
-    transpose(r);
-    const __mmask16 are_there = first(static_cast<int>(left));
-#pragma GCC unroll 16
-    for (int lane = 0; lane < 16; ++lane) {
-      if (lane < num_rows) _mm512_mask_storeu_epi32(to[lane] + first_channel, are_there, r[lane]);
-    }
-#else
-    for (long i = 0; i < left; ++i) {
-      float x[kLanes];
-      store(x, mul(load(from + i * kLanes), factor));
-      for (int lane = 0; lane < num_rows; ++lane) to[lane][first_channel + i] = x[lane];
-    }
-#endif
+// Sums [channel][lane], as the paths of floats keep them.
+struct ChannelRows {
+  static long channels(const AttentionCall& call) { return (call.v_head_dim + 15) / 16 * 16; }
+
+  static void scale(float* out, long channels, int, Lanes factor) {
+    for (long i = 0; i < channels; ++i) store(out + i * kLanes, mul(load(out + i * kLanes), factor));
   }
-}
+
+  // to[lane][d] = out[d][lane] * factor[lane] for the first `num_rows` lanes and `width` channels.
+  static void write(const float* out, Lanes factor, int num_rows, long width, float* const* to) {
+    for (long first_channel = 0; first_channel < width; first_channel += 16) {
+      const long left = width - first_channel < 16 ? width - first_channel : 16;
+      const float* from = out + first_channel * kLanes;
+#if CYN_LEVEL >= CYN_AVX512
+      __m512i r[16];
+#pragma GCC unroll 16
+      for (int i = 0; i < 16; ++i) r[i] = _mm512_castps_si512(mul(load(from + i * kLanes), factor));
+      transpose(r);
+      const __mmask16 are_there = first(static_cast<int>(left));
+#pragma GCC unroll 16
+      for (int lane = 0; lane < 16; ++lane) {
+        if (lane < num_rows) _mm512_mask_storeu_epi32(to[lane] + first_channel, are_there, r[lane]);
+      }
+#else
+      for (long i = 0; i < left; ++i) {
+        float x[kLanes];
+        store(x, mul(load(from + i * kLanes), factor));
+        for (int lane = 0; lane < num_rows; ++lane) to[lane][first_channel + i] = x[lane];
+      }
+#endif
+    }
+  }
+};
 
 static void write_part(const AttentionJob& job, const Row& row, float* part) {
   const long width = job.call.v_head_dim;
@@ -93,10 +111,8 @@ static void merge_row(const AttentionJob& job, const Gathering& gathering, const
   const int group = static_cast<int>(call.num_heads / call.num_kv_heads), r = share.first_row + index;
   Row row{static_cast<int>(call.cu_q[share.seq] + r / group), share.kv_head * group + r % group, kLowest, 0, 0, 0};
   float* out = out_row(call, row.token, row.head);
-  float* mass = nullptr;
-  if (call.mass != nullptr && job.plan.columns[row.head] != kNotWatched) {
-    mass = call.mass + (row.token * call.num_watched + job.plan.columns[row.head]) * call.num_segments;
-  }
+  const long at = call.mass == nullptr ? kNotWatched : watched_at(job, row.token, row.head);
+  float* mass = at == kNotWatched ? nullptr : call.mass + at * call.num_segments;
   const auto part_of = [&](int i) {
     return part_row(job, gathering.first_part + static_cast<long>(i) * share.num_rows + index);
   };

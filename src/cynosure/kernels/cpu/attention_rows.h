@@ -21,6 +21,7 @@ struct RowTile {
   float score_sum[kLanes];                                // scores weighted by their exponentials
   int token[kLanes], head[kLanes];                        // row of q, query head
   int num_rows;
+  bool is_watched;                                        // whether one of them is
   std::int64_t low_max, low_min, high_max, high_min;      // bounds of what the rows may see, as positions
 };
 
@@ -99,7 +100,7 @@ static void find_keys(const AttentionCall& call, const Share& share, KeyTile& ke
     if (call.block_size == 0) {
       in_block = call.first_rows[share.seq] + key;
     } else {
-      block = call.block_table[share.seq * call.table_stride + key / call.block_size];
+      block = call.block_table[share.seq * call.table_stride + head * call.table_head_stride + key / call.block_size];
       in_block = key % call.block_size;
       stop = i + call.block_size - in_block < keys.count ? i + call.block_size - in_block : keys.count;
     }
@@ -126,13 +127,13 @@ static void fill_keys(const AttentionCall& call, const Share& share, std::int64_
   keys.padded = (keys.count + 31) / 32 * 32;
   keys.are_measured = false;
   keys.bias = call.key_bias == nullptr ? nullptr : call.key_bias + call.cu_k[share.seq] + first;
-  const std::int64_t* positions = call.k_positions + call.cu_k[share.seq] + first;
-  keys.position_min = positions[0];
-  keys.position_max = positions[keys.count - 1];
+  keys.position_min = position_of_key(call, share.seq, first);
+  keys.position_max = position_of_key(call, share.seq, first + keys.count - 1);
   const bool is_consecutive = call.is_consecutive != nullptr && call.is_consecutive[share.seq];
   for (int i = 0; i < keys.count && !is_consecutive; ++i) {
-    keys.position_min = positions[i] < keys.position_min ? positions[i] : keys.position_min;
-    keys.position_max = positions[i] > keys.position_max ? positions[i] : keys.position_max;
+    const std::int64_t position = position_of_key(call, share.seq, first + i);
+    keys.position_min = position < keys.position_min ? position : keys.position_min;
+    keys.position_max = position > keys.position_max ? position : keys.position_max;
   }
   find_keys(call, share, keys);
 }
@@ -140,17 +141,25 @@ static void fill_keys(const AttentionCall& call, const Share& share, std::int64_
 // Read the scales of int8 codes: apart from `find_keys`, which runs a tile ahead and would wait for them.
 static void take_scales(const AttentionCall& call, KeyTile& keys) {
   for (int i = 0; call.k_scale != nullptr && i < keys.count; ++i) {
-    keys.k_scale[i] = call.k_scale[keys.scale_at[i]];
-    keys.v_scale[i] = call.v_scale[keys.scale_at[i]];
+    const long at = keys.scale_at[i];
+    if (i % kLanes == 0 && i + kLanes <= keys.count && keys.scale_at[i + kLanes - 1] == at + kLanes - 1) {
+      store(keys.k_scale + i, load(call.k_scale + at));
+      store(keys.v_scale + i, load(call.v_scale + at));
+      i += kLanes - 1;
+      continue;
+    }
+    keys.k_scale[i] = call.k_scale[at];
+    keys.v_scale[i] = call.v_scale[at];
   }
 }
 
 // Measure the keys' positions from the share's origin, where a mask or a bias asks for them.
 static void measure(const AttentionCall& call, const Share& share, KeyTile& keys) {
   if (keys.are_measured) return;
-  const std::int64_t* positions = call.k_positions + call.cu_k[share.seq] + keys.first;
   const std::int64_t origin = origin_of(call, share);
-  for (int i = 0; i < keys.count; ++i) keys.position[i] = static_cast<float>(positions[i] - origin);
+  for (int i = 0; i < keys.count; ++i) {
+    keys.position[i] = static_cast<float>(position_of_key(call, share.seq, keys.first + i) - origin);
+  }
   keys.are_measured = true;
 }
 

@@ -22,9 +22,21 @@ static Lanes raise_tops(RowTile& rows, Lanes top) {
   return decay;
 }
 
-static void scale_rows(float* out, int channels, Lanes factor) {
-  for (int i = 0; i < channels; ++i) store(out + i * kLanes, mul(load(out + i * kLanes), factor));
-}
+// Weights of float32 that stay where the scores were; those of int8 values carry the value's scale.
+struct Float32Weights {
+  float* to;
+  const float* scales;
+  int count;
+
+  void put(int key, Lanes a, Lanes b) const {
+    if (scales != nullptr) {
+      if (key < count) a = mul(a, fill(scales[key]));
+      if (key + 1 < count) b = mul(b, fill(scales[key + 1]));
+    }
+    store(to + key * kLanes, a);
+    store(to + (key + 1) * kLanes, b);
+  }
+};
 
 // What is kept of the weights beside their sum.
 enum class Keeping { kNothing, kWeights, kScores, kBoth };

@@ -104,33 +104,31 @@ static void multiply_tiles(const Groups& a, int num_groups, const Columns& colum
   asm volatile("" : : : "memory");
 }
 
-// Two products of int8 against the same rows, `num_steps` registers of B apart: each row is loaded once for both.
-static void multiply_twice(const Groups& a, int num_groups, const void* columns, int num_steps, void* first_sums,
-                           void* second_sums) {
+// Two products of int8 of two groups, against registers of B that are `num_steps` apart: each row is loaded once for
+// both. Sums come as [product][32 rows][16 lanes].
+static void multiply_twice(const Groups& a, int group, const void* columns, int num_steps, void* sums) {
   asm volatile("" : : : "memory");
-  char *one = static_cast<char*>(first_sums), *two = static_cast<char*>(second_sums);
+  const char *p = a.first[group], *q = a.first[group + 1], *b = static_cast<const char*>(columns);
   const long row = a.row_bytes;
-  for (int group = 0; group < num_groups; group += 2, one += 2 * kTileBytes, two += 2 * kTileBytes) {
-    const char *p = a.first[group], *q = a.first[group + 1], *b = static_cast<const char*>(columns);
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int s = 0; s < num_steps; ++s, p += a.step_bytes, q += a.step_bytes, b += kTileBytes) {
-      _tile_loadd(4, b, kRowBytes);
-      _tile_loadd(5, b + num_steps * kTileBytes, kRowBytes);
-      _tile_loadd(6, p, row);
-      _tile_dpbssd(0, 6, 4);
-      _tile_dpbssd(2, 6, 5);
-      _tile_loadd(7, q, row);
-      _tile_dpbssd(1, 7, 4);
-      _tile_dpbssd(3, 7, 5);
-    }
-    _tile_stored(0, one, kRowBytes);
-    _tile_stored(1, one + kTileBytes, kRowBytes);
-    _tile_stored(2, two, kRowBytes);
-    _tile_stored(3, two + kTileBytes, kRowBytes);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int s = 0; s < num_steps; ++s, p += a.step_bytes, q += a.step_bytes, b += kTileBytes) {
+    _tile_loadd(4, b, kRowBytes);
+    _tile_loadd(5, b + num_steps * kTileBytes, kRowBytes);
+    _tile_loadd(6, p, row);
+    _tile_dpbssd(0, 6, 4);
+    _tile_dpbssd(2, 6, 5);
+    _tile_loadd(7, q, row);
+    _tile_dpbssd(1, 7, 4);
+    _tile_dpbssd(3, 7, 5);
   }
+  char* to = static_cast<char*>(sums);
+  _tile_stored(0, to, kRowBytes);
+  _tile_stored(1, to + kTileBytes, kRowBytes);
+  _tile_stored(2, to + 2 * kTileBytes, kRowBytes);
+  _tile_stored(3, to + 3 * kTileBytes, kRowBytes);
   asm volatile("" : : : "memory");
 }
 

@@ -5,7 +5,7 @@
 //   values   [16 channels][32 keys][16 channels][32]  turned once a tile of keys, zeros beyond the last key
 //   weights  [32 keys][16 pairs][16 lanes][2]
 //
-// Channels are padded to a multiple of 16. Codes of int8 are exact in bfloat16; their scales go to the weights.
+// Channels are padded to a multiple of 16.
 #pragma once
 
 #include "attention_rows.h"
@@ -24,22 +24,11 @@ constexpr int kSteps = 32;         // of a product of bfloat16 in one instructio
 alignas(64) constexpr std::uint16_t kInTurn[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
 
-CYN_INLINE __m512i as_bfloat16(__m128i first, __m128i second) {
-  const Lanes low = to_floats(_mm512_cvtepi8_epi32(first)), high = to_floats(_mm512_cvtepi8_epi32(second));
-  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-}
-
-// Thirty-two numbers of a stored row as bfloat16, zeros from `count` on; codes are exact in bfloat16.
-CYN_INLINE __m512i thirty_two(const char* row, std::int64_t element, long first, long count) {
+// Thirty-two numbers of a stored row, zeros from `count` on.
+CYN_INLINE __m512i thirty_two(const char* row, long first, long count) {
   const long left = count - first;
-  if (element == kInt8 && left >= 32) {
-    const auto* codes = reinterpret_cast<const __m128i*>(row + first);
-    return as_bfloat16(_mm_loadu_si128(codes), _mm_loadu_si128(codes + 1));
-  }
   const auto are_there = static_cast<__mmask32>(left >= 32 ? 0xffffffffU : left <= 0 ? 0 : (1U << left) - 1);
-  if (element == kBfloat16) return _mm512_maskz_loadu_epi16(are_there, row + first * 2);
-  const __m256i codes = _mm256_maskz_loadu_epi8(are_there, row + first);
-  return as_bfloat16(_mm256_castsi256_si128(codes), _mm256_extracti128_si256(codes, 1));
+  return _mm512_maskz_loadu_epi16(are_there, row + first * 2);
 }
 
 // Eight channels, from byte `offset` on, of thirty-two rows as [channel][row]: eight rows in each quarter of a
@@ -77,9 +66,9 @@ static void turn_sixteen(const char* const* rows, long offset, Bfloat16* to) {
 }
 
 // Rows of `width` numbers, a multiple of 32; zeros where a row is not there.
-CYN_INLINE void copy_row(const char* row, std::int64_t element, long count, long width, Bfloat16* to) {
+CYN_INLINE void copy_row(const char* row, long count, long width, Bfloat16* to) {
   for (long d = 0; d < width; d += kSteps) {
-    _mm512_storeu_si512(to + d, row == nullptr ? _mm512_setzero_si512() : thirty_two(row, element, d, count));
+    _mm512_storeu_si512(to + d, row == nullptr ? _mm512_setzero_si512() : thirty_two(row, d, count));
   }
 }
 
@@ -106,8 +95,8 @@ struct ValueTiles {
     const char* copied[kSteps];
     for (int step = 0; step < steps; ++step) {
       const int first = step * kSteps;
-      fetch_ahead(next.value_rows, next.count, first, first + kSteps, call.v_head_dim * bytes_of(call.kv_type));
-      const bool are_whole = call.kv_type == kBfloat16 && call.v_head_dim % 16 == 0 && first + kSteps <= keys.count;
+      fetch_ahead(next.value_rows, next.count, first, first + kSteps, call.v_head_dim * 2);
+      const bool are_whole = call.v_head_dim % 16 == 0 && first + kSteps <= keys.count;
       if (!are_whole) copy(keys, first, copied);
       const char* const* rows = are_whole ? keys.value_rows + first : copied;
       for (int group = 0; group < groups; ++group) {
@@ -116,25 +105,15 @@ struct ValueTiles {
     }
   }
 
-  // Writes weights as B, those of int8 values times the value's scale.
+  // Writes weights as B.
   struct Weights {
     Bfloat16* to;
-    const float* scales;
-    int count;
 
     void put(int key, Lanes a, Lanes b) const {
-      if (scales != nullptr) {
-        if (key < count) a = mul(a, fill(scales[key]));
-        if (key + 1 < count) b = mul(b, fill(scales[key + 1]));
-      }
       const auto rounded = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a));  // all of a, then all of b
       _mm512_storeu_si512(to + key * 16L, _mm512_permutexvar_epi16(_mm512_load_si512(kInTurn), rounded));
     }
   };
-  Weights weights_for(const KeyTile& keys) const  {
-    return {weights(), call.v_scale == nullptr ? nullptr : keys.v_scale, keys.count};
-  }
-
   void add(const KeyTile& keys, float* out) const {
     const int steps = keys.padded / kSteps;
     for (int first = 0; first < groups; first += 4) {
@@ -154,7 +133,7 @@ struct ValueTiles {
     Bfloat16* to = weights() + kTileKeys * 16L;
     for (int i = 0; i < kSteps; ++i, to += width) {
       const char* row = first + i < keys.count ? keys.value_rows[first + i] : nullptr;
-      copy_row(row, call.kv_type, call.v_head_dim, width, to);
+      copy_row(row, call.v_head_dim, width, to);
       rows[i] = reinterpret_cast<const char*>(to);
     }
   }

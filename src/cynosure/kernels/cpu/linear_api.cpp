@@ -22,7 +22,7 @@ struct Job {
   char* scratch;  // of each thread
   std::int64_t scratch_bytes;
   std::int64_t num_units;
-  std::int64_t units_per_task;
+  std::int64_t num_tasks;
   std::int64_t rows_per_task;
   std::int64_t num_pairs;
 };
@@ -40,8 +40,8 @@ void prepare_task(void* context, int index, int thread) {
 
 void rows_task(void* context, int index, int) {
   const Job& job = *static_cast<const Job*>(context);
-  const std::int64_t first = index * job.units_per_task;
-  job.table->rows(job.work, first, std::min(first + job.units_per_task, job.num_units));
+  const std::int64_t first = index * job.num_units / job.num_tasks;
+  job.table->rows(job.work, first, (index + 1) * job.num_units / job.num_tasks);
 }
 
 // Neighbouring tasks share their rows, which then lie in the shared cache.
@@ -59,10 +59,9 @@ void prepare_rows(Job& job) {
 }
 
 void run_rows(Job& job) {
-  const std::int64_t tasks = kTasksPerThread * num_threads();
   job.num_units = job.work.linear->num_blocks / (job.work.linear->is_gated ? 2 : 1);
-  job.units_per_task = std::max<std::int64_t>(1, job.num_units / tasks);
-  run_tasks(static_cast<int>((job.num_units + job.units_per_task - 1) / job.units_per_task), rows_task, &job);
+  job.num_tasks = std::min<std::int64_t>(job.num_units, kTasksPerThread * num_threads());
+  run_in_ranges(static_cast<int>(job.num_tasks), rows_task, &job);
 }
 
 void run_tiles(Job& job) {

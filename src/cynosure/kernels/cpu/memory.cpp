@@ -2,6 +2,9 @@
 #include <cstdlib>
 #include <cstring>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 
 #include "isa.h"
@@ -81,6 +84,26 @@ char* workspace(std::size_t bytes) {
 
 // Memory for weights: streaming through it misses no table of pages. Null where there is not enough.
 CYN_API void* cyn_allocate(std::int64_t bytes) { return cynosure::allocated(static_cast<std::size_t>(bytes)); }
+
+// Give the system what was freed and kept for later: weights that were packed are as large as what they became.
+CYN_API void cyn_trim() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
+}
+
+// Wish for huge pages where somebody else's memory lies; what can't be had stays as it is.
+CYN_API void cyn_prefer_huge_pages(void* memory, std::int64_t bytes) {
+#if defined(MADV_HUGEPAGE) && !defined(CYN_SANITIZED)
+  const auto start = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t first = cynosure::rounded(start, cynosure::kHugePage);
+  const std::uintptr_t stop = (start + static_cast<std::uintptr_t>(bytes)) / cynosure::kHugePage * cynosure::kHugePage;
+  if (first < stop) madvise(reinterpret_cast<void*>(first), stop - first, MADV_HUGEPAGE);
+#else
+  static_cast<void>(memory);
+  static_cast<void>(bytes);
+#endif
+}
 
 CYN_API void cyn_free(void* memory, std::int64_t bytes) {
   cynosure::release(memory, static_cast<std::size_t>(bytes));

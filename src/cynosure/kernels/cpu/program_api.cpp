@@ -10,11 +10,13 @@
 CYN_API void cyn_linear(const CynLinear* linear, const CynLinearCall* call);
 CYN_API void cyn_kv_write(cynosure::KvWriteCall* call);
 CYN_API void cyn_attend(const cynosure::AttentionCall* call);
+CYN_API void cyn_attend_to_pages(const cynosure::AttentionCall* call, const cynosure::PageChoice* choice);
 
 namespace cynosure {
 namespace {
 
 constexpr std::int64_t kRowsInTask = 16;
+constexpr std::int64_t kMaxStreamedRows = 2;
 
 void norm_rows(void* context, int index, int) {
   const auto& call = *static_cast<const CynNormCall*>(context);
@@ -33,7 +35,11 @@ void run_attention(const AttentionCall& shared, const CynPages& pages) {
   call.v = pages.v;
   call.k_scale = pages.k_scale;
   call.v_scale = pages.v_scale;
-  cyn_attend(&call);
+  call.num_watched = pages.seen.num_watched;
+  call.watched_heads = pages.seen.watched_heads;
+  call.mass = pages.seen.mass;
+  call.mean_score = pages.seen.mean_score;
+  pages.choice == nullptr ? cyn_attend(&call) : cyn_attend_to_pages(&call, pages.choice);
 }
 
 void run_step(const CynStep& step) {
@@ -47,6 +53,18 @@ void run_step(const CynStep& step) {
     default:
       return run_attention(*static_cast<const AttentionCall*>(step.what), *static_cast<const CynPages*>(step.on));
   }
+}
+
+// Have idle threads fetch the matrix that comes next, where it is streamed once by dot products.
+void announce(const CynStep* step, const CynStep* stop) {
+  for (; step != stop; ++step) {
+    if (step->kind != CYN_RUN_LINEAR) continue;
+    const auto& call = *static_cast<const CynLinearCall*>(step->what);
+    const auto& linear = *static_cast<const CynLinear*>(step->on);
+    return call.num_rows <= kMaxStreamedRows ? fetch_when_idle(linear.codes, linear.code_bytes)
+                                             : fetch_when_idle(nullptr, 0);
+  }
+  fetch_when_idle(nullptr, 0);
 }
 
 struct Search {
@@ -66,12 +84,13 @@ void search_row(void* context, int index, int) {
 }  // namespace cynosure
 
 CYN_API void cyn_run_program(CynStep* steps, std::int64_t num_steps, std::int64_t is_timed) {
-  if (is_timed == 0) {
-    for (std::int64_t i = 0; i < num_steps; ++i) cynosure::run_step(steps[i]);
-    return;
-  }
   using Clock = std::chrono::steady_clock;
   for (std::int64_t i = 0; i < num_steps; ++i) {
+    cynosure::announce(steps + i + 1, steps + num_steps);
+    if (is_timed == 0) {
+      cynosure::run_step(steps[i]);
+      continue;
+    }
     const auto start = Clock::now();
     cynosure::run_step(steps[i]);
     steps[i].nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();

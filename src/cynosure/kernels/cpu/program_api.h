@@ -7,6 +7,7 @@
 #include "attention_api.h"
 #include "kv_write_api.h"
 #include "linear_api.h"
+#include "page_choice_api.h"
 
 enum CynKind : std::int64_t { CYN_RUN_LINEAR = 0, CYN_RUN_NORM = 1, CYN_RUN_KV_WRITE = 2, CYN_RUN_ATTEND = 3 };
 
@@ -27,12 +28,22 @@ struct CynNormCall {
   std::int64_t out_stride;
 };
 
-// One layer's pages: what differs between attention calls of layers that are alike.
+// What is observed of one layer, as AttentionCall says it.
+struct CynSeen {
+  std::int64_t num_watched;  // 0: nothing
+  const std::int64_t* watched_heads;
+  float* mass;
+  float* mean_score;
+};
+
+// One layer's pages, and what is observed: what differs between attention calls of layers that are alike.
 struct CynPages {
   const void* k;
   const void* v;
   const float* k_scale;  // or null
   const float* v_scale;
+  CynSeen seen;
+  const cynosure::PageChoice* choice;  // null: all pages are attended to
 };
 
 // One call of a pass: `what` is computed `on`.

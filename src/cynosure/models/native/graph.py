@@ -16,12 +16,14 @@ from torch import nn
 from cynosure.core.errors import UnknownOption
 from cynosure.kernels import kernels, why_none
 from cynosure.kernels.linear import Way
-from cynosure.kernels.memory import Arena
+from cynosure.kernels.memory import Arena, give_back
 from cynosure.models.decoder import Decoder, DecoderLayer
 from cynosure.models.mlp import MlpSpec
 from cynosure.models.native.layer import native_layer
 from cynosure.models.native_linear import FLOAT_TYPES, NativeEmbedding, NativeLinear, refusal
 from cynosure.models.quantize import QuantEmbedding, QuantLinear
+
+GIVEN_BACK_AFTER = 32 << 20  # bytes packed
 
 AUTO, NATIVE, TORCH = CHOICES = ("auto", "native", "torch")
 
@@ -39,25 +41,36 @@ class NativeReport:
     refused: Mapping[str, str]
 
 
-def use_kernels(graph: nn.Module, dtype: torch.dtype, choice: str = AUTO) -> NativeReport:
+def use_kernels(
+    graph: nn.Module, dtype: torch.dtype, choice: str = AUTO, arena: Arena | None = None
+) -> NativeReport:
     """Replace every layer that the kernels know; `dtype` is what the graph computes in.
+
+    Weights are packed into `arena`, or into one of the graph's own; a filled one holds them already. A graph
+    that was changed before stays as it is.
 
     Raises:
         UnknownOption: no such choice, or `native` where the kernels cannot serve this graph.
     """
     if choice not in CHOICES:
         raise UnknownOption(f"kernels is {choice!r}; choose one of {', '.join(CHOICES)}.")
-    reason = _refusal(graph, dtype, choice)
+    natives = [module for module in graph.modules() if isinstance(module, NativeLinear)]
+    if natives:
+        used = {id(native.packed.arena): native.packed.arena for native in natives}
+        num_bytes = sum(one.num_bytes for one in used.values())
+        return NativeReport(kernels().variant, len(natives), num_bytes, {})
+    reason = refusal_of_graph(graph, dtype, choice)
     if reason and choice == NATIVE:
         raise UnknownOption(f"kernels is 'native', but {reason}. Take 'auto', or remove the cause.")
     if reason:
         return NativeReport("", 0, 0, {"graph": reason})
-    arena = Arena()
+    arena = arena or Arena()
     refused: dict[str, str] = {}
     if isinstance(graph, Decoder):
         _replace_layers(graph, arena, refused)
         _replace_head(graph, arena, refused)
     _replace_linears(graph, arena, refused)
+    give_back()
     num_native = sum(isinstance(module, NativeLinear) for module in graph.modules())
     return NativeReport(kernels().variant, num_native, arena.num_bytes, refused)
 
@@ -72,7 +85,8 @@ def fix_way(graph: nn.Module, way: Way) -> None:
             module.way = way
 
 
-def _refusal(graph: nn.Module, dtype: torch.dtype, choice: str) -> str:
+def refusal_of_graph(graph: nn.Module, dtype: torch.dtype, choice: str) -> str:
+    """Say why no layer becomes native; empty where some may."""
     if choice == TORCH:
         return "torch was asked for"
     if absent := why_none():
@@ -86,8 +100,13 @@ def _refusal(graph: nn.Module, dtype: torch.dtype, choice: str) -> str:
 
 
 def _replace_layers(graph: Decoder, arena: Arena, refused: dict[str, str]) -> None:
+    given_back = arena.num_bytes
     for index, layer in enumerate(graph.layers):
         assert isinstance(layer, DecoderLayer)
+        # What layers were packed from is as large as what it became: at no time both are in memory whole.
+        if arena.num_bytes - given_back >= GIVEN_BACK_AFTER:
+            give_back()
+            given_back = arena.num_bytes
         mlp = graph.spec.layers[index].mlp
         activation = mlp.activation if isinstance(mlp, MlpSpec) else None
         graph.layers[index], reasons = native_layer(layer, activation, arena)

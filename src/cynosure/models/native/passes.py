@@ -7,8 +7,8 @@ its modules instead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import final
 
 import torch
@@ -25,9 +25,13 @@ from cynosure.kernels.linear import Way
 from cynosure.kernels.program import Program, Step
 from cynosure.models.batch import Batch
 from cynosure.models.decoder import Decoder
+from cynosure.models.forward_pass import places_of, plans_of
+from cynosure.models.native.page_choosing import Choosing, Recall
 from cynosure.models.native.program import LayerProgram, refusal_of_layers
+from cynosure.models.native.watching import NativeObserver
 from cynosure.models.native_linear import FLOAT_TYPES, NativeLinear, Prologue
 from cynosure.models.norm import Norm
+from cynosure.models.watching import LayerSeen, PassWatch
 
 FIRST_CAPACITY = 64
 MAX_KEPT_ROWS = 64  # of logits in a buffer that passes share
@@ -40,6 +44,14 @@ class PartTime:
     part: str
     num_calls: int
     nanoseconds: int
+
+
+def part_times(parts: Sequence[str], nanoseconds: Sequence[int]) -> tuple[PartTime, ...]:
+    """Sum up what each part took."""
+    sums: dict[str, list[int]] = {}
+    for part, taken in zip(parts, nanoseconds, strict=True):
+        sums.setdefault(part, []).append(taken)
+    return tuple(PartTime(part, len(taken), sum(taken)) for part, taken in sums.items())
 
 
 def refusal_of_passes(graph: Decoder, cache: PagedCache) -> str:
@@ -61,6 +73,8 @@ class NativePasses:
         assert isinstance(graph.head, NativeLinear)
         self.is_timed = False
         self.times: tuple[PartTime, ...] = ()
+        self.seen: dict[int, LayerSeen] = {}
+        self.recalled: tuple[Recall | None, ...] = ()
         self._graph, self._cache, self._backend = graph, cache, backend
         self._layers = LayerProgram(graph, cache, FIRST_CAPACITY)
         self._norm = Prologue.of(graph.norm)
@@ -73,11 +87,17 @@ class NativePasses:
         self._logits = torch.empty(0, graph.head.out_features)
 
     def run(
-        self, batch: Batch, wanted: Int[Tensor, " rows"], way: Way = Way.AUTO
+        self,
+        batch: Batch,
+        wanted: Int[Tensor, " rows"],
+        way: Way = Way.AUTO,
+        watch: PassWatch | None = None,
+        choosing: Choosing | None = None,
     ) -> Float[Tensor, "rows vocab"] | None:
         """Return the logits of `wanted` rows in float32, valid until the next pass.
 
-        `None`, and nothing is written, where attention over this plan is not the native backend's.
+        `None`, and nothing is written, where attention over this plan is not the native backend's. What
+        `watch` asks for is then `seen`, and what `choosing` tells is `recalled`.
 
         Raises:
             InputTooLong: a sequence's pages do not hold its new tokens.
@@ -88,19 +108,29 @@ class NativePasses:
         layers, plan = self._layers, batch.plan
         lowered = []
         firsts = (0,) * plan.num_seqs
+        places = places_of(self._cache, batch)
+        plans = plans_of(plan, places)
         for alike in layers.attentions:
-            call = AttentionCall(alike.spec, alike.q, alike.source, plan, 0, NO_WEIGHTS, None, firsts)
+            call = AttentionCall(
+                alike.spec, alike.q, alike.source, plans[alike.group], 0, NO_WEIGHTS, None, firsts
+            )
             if choose(call, self._backend).name != NativeBackend.name:
                 return None
             lowered.append((alike, lowered_for(call)))
-        keys = plan.keys[0]
-        assert keys.block_table is not None, "pages need a batch that was packed with block_tables"
-        past = [stop - new for stop, new in zip(_lengths(keys.offsets), batch.new_lens, strict=True)]
-        slots = self._cache.slots(keys.block_table, past, batch.new_lens)
         for alike, found in lowered:
             layers.take(alike, found.struct)
+        slots = [one.slots for one in places]
         layers.begin(self._graph.embedded(batch), batch.positions, slots, way)
-        layers.program.run(is_timed=self.is_timed)
+        if choosing is not None:
+            choosing.begin(layers.pages)
+        if watch is None:
+            layers.program.run(is_timed=self.is_timed)
+        else:
+            observer = NativeObserver(watch, num_tokens, plan.num_seqs)
+            observer.begin([alike.struct for alike in layers.attentions], layers.pages)
+            layers.program.run(is_timed=self.is_timed)
+            self.seen = observer.end(layers.pages)
+        self.recalled = () if choosing is None else choosing.end(layers.pages)
         logits = self._logits_of(layers.x, wanted, num_tokens, way)
         if self.is_timed:
             self.times = self._summed()
@@ -127,12 +157,5 @@ class NativePasses:
         return self._logits[:num_rows]
 
     def _summed(self) -> tuple[PartTime, ...]:
-        sums: dict[str, list[int]] = {}
-        for part, taken in zip(self._layers.parts, self._layers.program.nanoseconds, strict=True):
-            sums.setdefault(part, []).append(taken)
-        sums["head"] = list(self._head.nanoseconds)
-        return tuple(PartTime(part, len(taken), sum(taken)) for part, taken in sums.items())
-
-
-def _lengths(offsets: tuple[int, ...]) -> list[int]:
-    return [stop - start for start, stop in pairwise(offsets)]
+        taken = (*self._layers.program.nanoseconds, *self._head.nanoseconds)
+        return part_times((*self._layers.parts, "head"), taken)

@@ -10,6 +10,7 @@ A layer is seven calls at most, with what it reads and writes:
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -52,9 +53,13 @@ def refusal_of_layers(graph: Decoder, cache: PagedCache) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """What layers of one spec share: a source that is like theirs, and the struct of their calls."""
+    """What layers of one spec share: a source that is like theirs, and the struct of their calls.
+
+    `group` is that of their pages in the cache.
+    """
 
     spec: AttentionSpec
+    group: int
     q: Float[Tensor, "0 h d"]
     source: PagedSource
     struct: CAttentionCall
@@ -78,12 +83,14 @@ class LayerProgram:
         self._inner = self._buffer(max(mlp.inner.out_features for _, mlp in layers))
         self._attended = torch.empty(capacity, max(head.num_heads * head.v_head_dim for head in heads))
         self._lse = torch.empty(capacity, max(head.num_heads for head in heads))
-        self._slots = torch.empty(capacity, dtype=torch.int64)
+        groups = range(1 + len(cache.windows))
+        self._slots = tuple(torch.empty(capacity, dtype=torch.int64) for _ in groups)
         self._rotary: dict[Rope, RotaryRows] = {}
         self._attentions: dict[AttentionSpec, Attention] = {}
         self._by_way: list[CLinearCall] = []
         self._norms: list[Prologue] = []
         self._steps: list[Step] = []
+        self._pages: dict[int, CPages] = {}
         self._parts: list[str] = []
         for attention, mlp in layers:
             self._add_attention(attention)
@@ -100,9 +107,24 @@ class LayerProgram:
         return tuple(self._attentions.values())
 
     @property
+    def pages(self) -> dict[int, CPages]:
+        """The pages of each layer, and what is observed of it."""
+        return self._pages
+
+    @property
     def x(self) -> Float[Tensor, "capacity hidden"]:
         """The tokens, before the first layer and after the last."""
         return self._x
+
+    @property
+    def slots(self) -> tuple[Int[Tensor, " capacity"], ...]:
+        """Where a pass's keys and values go, in each group of layers."""
+        return self._slots
+
+    @property
+    def rotary(self) -> tuple[RotaryRows, ...]:
+        """The angles of a pass's tokens, for each kind of rotation."""
+        return tuple(self._rotary.values())
 
     def take(self, attention: Attention, lowered: CAttentionCall) -> None:
         """Have layers of one kind attend by a plan that was lowered; what that points to must live."""
@@ -115,14 +137,23 @@ class LayerProgram:
         point_to_source(struct, attention.source)
 
     def begin(
-        self, x: Float[Tensor, "n hidden"], positions: Int[Tensor, " n"], slots: Int[Tensor, " n"], way: Way
+        self,
+        x: Float[Tensor, "n hidden"],
+        positions: Int[Tensor, " n"],
+        slots: Sequence[Int[Tensor, " n"]],
+        way: Way,
     ) -> None:
-        """Take a pass's tokens, where they sit and where their keys and values go."""
+        """Take a pass's tokens, where they sit and where their keys and values go in each group of layers."""
         num_tokens = x.shape[0]
         self._x[:num_tokens] = x
-        self._slots[:num_tokens] = slots
+        for own, given in zip(self._slots, slots, strict=True):
+            own[:num_tokens] = given
         for rows in self._rotary.values():
             rows.select(positions)
+        self.set(num_tokens, way)
+
+    def set(self, num_tokens: int, way: Way) -> None:
+        """Have all calls take so many tokens, and compute in one way."""
         if self._set == (num_tokens, way):
             return
         for call in self._linears:
@@ -147,6 +178,7 @@ class LayerProgram:
             start += count * heads.head_dim
         write, pages = self._write(spec, attention.layer, width)
         self._add("rotate and write", Step(write))
+        self._pages[attention.layer] = pages
         self._add("attention", Step(self._shared(spec, attention.layer).struct, pages))
         out_width = heads.num_heads * heads.v_head_dim
         self._half_end("o", attention.o, self._attended, out_width, attention.post_norm)
@@ -209,7 +241,8 @@ class LayerProgram:
     def _write(self, spec: AttentionSpec, layer: int, width: int) -> tuple[CKvWriteCall, CPages]:
         heads, first, size = spec.heads, self._qkv.data_ptr(), self._qkv.element_size()
         k_pages, v_pages = self._cache.pages(layer)
-        call = CKvWriteCall(type=ELEMENTS[self._dtype], slots=self._slots.data_ptr())
+        slots = self._slots[self._cache.group_of(layer)]
+        call = CKvWriteCall(type=ELEMENTS[self._dtype], slots=slots.data_ptr())
         call.k, call.num_kv_heads = first + heads.num_heads * heads.head_dim * size, heads.num_kv_heads
         call.head_dim, call.v_head_dim = heads.head_dim, heads.v_head_dim
         call.v = call.k + heads.num_kv_heads * heads.head_dim * size
@@ -242,7 +275,8 @@ class LayerProgram:
         if spec not in self._attentions:
             q = torch.empty(0, spec.heads.num_heads, spec.heads.head_dim, dtype=self._dtype)
             source = paged_source(self._cache, layer, self._dtype)
-            self._attentions[spec] = Attention(spec, q, source, CAttentionCall())
+            group = self._cache.group_of(layer)
+            self._attentions[spec] = Attention(spec, group, q, source, CAttentionCall())
         return self._attentions[spec]
 
     def _buffer(self, width: int) -> Tensor:
