@@ -21,37 +21,66 @@ from pathlib import Path
 from typing import Any
 
 from cynosure.attention import AttentionSpec, Sink
-from cynosure.attention.masks import And, Full, Mask, Window
-from cynosure.attention.positions import Alibi, NoPosition, Rope, T5Bias
+from cynosure.attention.masks import And, Blocks, Causal, Chunk, Full, Mask, Or, Window
+from cynosure.attention.positions import Alibi, Disentangled, MRope, NoPosition, Rope, T5Bias
 from cynosure.evaluate.figures import fill_figures
 from cynosure.models.brand import Brand
 from cynosure.models.config_reader import ConfigReader
 from cynosure.models.decoder_spec import DecoderSpec
-from cynosure.models.encoder_decoder_spec import EncoderDecoderSpec
+from cynosure.models.encoder_decoder_spec import (
+    BlockSums,
+    EncoderDecoderSpec,
+    FeatureInputSpec,
+    GlobalFirst,
+    GlobalTokens,
+    TokenInputSpec,
+)
 from cynosure.models.encoder_spec import EncoderSpec
 from cynosure.models.families.table import BRANDS
+from cynosure.models.grid_vision_spec import GridDecoderSpec
+from cynosure.models.image_decoder_spec import ImageDecoderSpec
 from cynosure.models.mla_attention import MlaSpec
 from cynosure.models.moe import MoeSpec
 from cynosure.models.self_attention import SelfAttentionSpec
+from cynosure.models.vision_spec import ImagePooling, ImageTextSpec, TextTowerSpec, VisionSpec
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "models.md"
 #: The modules that list tiny checkpoints.
-CASES = ("decoder_cases", "brand_cases", "moe_oracle", "encoder_cases")
+CASES = (
+    "decoder_cases",
+    "brand_cases",
+    "moe_oracle",
+    "encoder_cases",
+    "vision_cases",
+    "image_decoder_cases",
+    "grid_decoder_cases",
+    "seq2seq_cases",
+)
 #: Names of one architecture: the second is that of its authors' files.
 OTHER_NAMES = {"MPTForCausalLM": "MptForCausalLM"}
 
+#: An architecture that transformers does not have, and one whose config and graph are the same.
+SPECS_OF = {"HF_ColBERT": "BertModel"}
+
 #: What stands in an architecture's name behind the word that its config begins with.
-SUFFIX = re.compile(r"(?:For\w+|LMHeadModel|EncoderModel|Model)$")
-CONFIGS = {"Gemma3ForCausalLM": "Gemma3TextConfig"}
+SUFFIX = re.compile(r"(?:For\w+|LMHeadModel|EncoderModel|Model(?:WithProjection)?)$")
+CONFIGS = {"Gemma3ForCausalLM": "Gemma3TextConfig", "MarianMTModel": "MarianConfig"}
+
+#: What gives an image one vector; the class token goes without saying.
+_IMAGE_POOLING: dict[ImagePooling, list[str]] = {
+    **{pooling: [] for pooling in ImagePooling},
+    ImagePooling.PROBE: ["pooled by a query of its own"],
+}
 
 HEAD = """# Models
 
-Every architecture that is served, by the name in its `config.json`. Any other is refused by name; so is a key
-of the config that would change the maths and is not read. The right column is the largest difference of a
-logit from `transformers` in float32, relative to the largest logit where that exceeds 1, on tiny random
-checkpoints: alone, packed and padded; decoders also token by token, in chunks, and through the engine or the
-plain loop (`python evals/parity.py`). This page is written by `make docs`; [how a model is
+Every architecture that is loaded, by the name in its `config.json`; those that read images are for
+[Python](vision.md), the others are served. Any other is refused by name; so is a key of the config that would
+change the maths and is not read. The right column is the largest difference of a logit from `transformers` in
+float32, relative to the largest logit where that exceeds 1, on tiny random checkpoints: alone, packed and
+padded; decoders also token by token, in chunks, and through the engine or the plain loop
+(`python evals/parity.py`). This page is written by `make docs`; [how a model is
 added](adding-a-model.md) says what a row owes.
 
 """
@@ -65,7 +94,8 @@ def specs() -> dict[str, Any]:
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path.insert(0, str(ROOT))
     transformers = importlib.import_module("transformers")
-    given: dict[str, dict[str, object]] = {"T5ForConditionalGeneration": {}, "T5EncoderModel": {}}
+    given: dict[str, dict[str, object]] = {"T5ForConditionalGeneration": {}}
+    given |= {f"{name}EncoderModel": {} for name in ("T5", "UMT5", "LongT5")}
     for module in CASES:
         for case in vars(importlib.import_module(f"tests.models.{module}"))["CASES"].values():
             given.setdefault(case.architecture, case.settings)
@@ -84,12 +114,20 @@ def describe(spec: object) -> str:
         case EncoderSpec():
             blocks = [layer.attention for layer in spec.layers]
             learned = ["learned positions"] if spec.embeddings.num_positions else []
-            seen = "every token sees all" if _all_full(blocks) else "windows in some layers"
-            return ", ".join([seen, *learned, *_positions(blocks)])
+            return ", ".join([*_seen(spec), *learned, *_positions(blocks)])
         case EncoderDecoderSpec():
-            stacks = [spec.encoder] if spec.decoder is None else [spec.encoder, spec.decoder]
-            cross = [] if spec.decoder is None else ["cross-attention"]
-            return ", ".join([*_positions([stack.attention for stack in stacks]), *cross])
+            return ", ".join(_two_sided_words(spec))
+        case VisionSpec():
+            return ", ".join(["every patch sees all", "learned positions", *_IMAGE_POOLING[spec.pooling]])
+        case TextTowerSpec():
+            return describe(spec.encoder)
+        case ImageTextSpec():
+            return f"images: {describe(spec.image)}; texts: {describe(spec.text.encoder)}"
+        case GridDecoderSpec():
+            images = "every patch sees all, rotary by row and column, any size"
+            return f"images: {images}; texts: {describe(spec.text)}"
+        case ImageDecoderSpec():
+            return f"images: {describe(spec.image)}; texts: {describe(spec.text)}"
     raise AssertionError(f"{type(spec).__name__} is described nowhere")
 
 
@@ -121,6 +159,47 @@ def _decoder_words(spec: DecoderSpec) -> Iterator[str]:
         yield "experts"
 
 
+#: What an encoder's tokens attend to beyond their neighbourhood.
+_FAR = {
+    BlockSums: "sums of blocks",
+    GlobalTokens: "learned global tokens",
+    GlobalFirst: "the first token global",
+}
+
+
+def _two_sided_words(spec: EncoderDecoderSpec) -> Iterator[str]:
+    encoder, decoder = spec.encoder, spec.decoder
+    if isinstance(encoder.inputs, FeatureInputSpec):
+        yield "reads features"
+    masks = [layer.mask for layer in encoder.layers]
+    if not all(isinstance(mask, Full) for mask in masks):
+        yield "an encoder of blocks" if isinstance(masks[0], Chunk) else "an encoder of windows"
+    if encoder.far is not None:
+        yield _FAR[type(encoder.far)]
+    own = (decoder or encoder).inputs
+    if isinstance(own, TokenInputSpec) and own.num_positions is not None:
+        yield "rows of positions"
+    yield from _positions([*encoder.layers, *(decoder.layers if decoder else ())])
+    if decoder is not None:
+        yield "cross-attention"
+
+
+def _seen(spec: EncoderSpec) -> Iterator[str]:
+    """Say what a token of an encoder sees."""
+    masks = [layer.attention.mask for layer in spec.layers]
+    parts = [part for mask in masks for part in (mask.masks if isinstance(mask, Or) else [mask])]
+    if all(isinstance(part, Full) for part in parts):
+        yield "every token sees all"
+    elif any(isinstance(part, Blocks) for part in parts):
+        yield "neighbouring blocks and both ends in long texts"
+    elif any(isinstance(part, Causal) for part in parts):
+        yield "a token sees those before it"
+    else:
+        yield "windows in some layers" if any(isinstance(part, Full) for part in parts) else "windows"
+    if any(layer.num_global for layer in spec.layers):
+        yield "the first token and all others see each other"
+
+
 def _heads(attentions: Sequence[AttentionSpec]) -> Iterator[str]:
     for attention in attentions[:1]:
         num_heads, num_kv_heads = attention.heads.num_heads, attention.heads.num_kv_heads
@@ -138,10 +217,6 @@ def _has_window(mask: Mask) -> bool:
     return any(map(_has_window, mask.masks)) if isinstance(mask, And) else isinstance(mask, Window)
 
 
-def _all_full(attentions: Sequence[AttentionSpec]) -> bool:
-    return all(isinstance(attention.mask, Full) for attention in attentions)
-
-
 def _positions(attentions: Sequence[AttentionSpec]) -> Iterator[str]:
     kinds = {type(attention.position) for attention in attentions}
     for attention in attentions:
@@ -152,8 +227,12 @@ def _positions(attentions: Sequence[AttentionSpec]) -> Iterator[str]:
             some = " in some layers" if NoPosition in kinds else ""
             yield f"rotary{pairs}{share}{some}"
             return
+    if MRope in kinds:
+        yield "rotary by time, row and column"
     if Alibi in kinds:
         yield "ALiBi"
+    if Disentangled in kinds:
+        yield "tokens compared with distances"
     if T5Bias in kinds:
         yield "biases by distance"
 
@@ -181,7 +260,7 @@ def page() -> str:
     for name in BRANDS:
         measured = OTHER_NAMES.get(name, name)
         figure = f"<!-- figure: parity.{measured} .1e --><!-- /figure -->"
-        rows.append(f"| {name} | {describe(found[measured])} | {figure} |")
+        rows.append(f"| {name} | {describe(found[SPECS_OF.get(measured, measured)])} | {figure} |")
     costs = ["| File of `models/families` | Architectures | Lines |", "| --- | ---: | ---: |", *cost()]
     text = HEAD + "\n".join(rows) + f"\n\n{COST}\n\n" + "\n".join(costs) + "\n"
     return fill_figures(text, ROOT / "results")

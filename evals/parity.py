@@ -23,7 +23,12 @@ ORACLES = {
     "tests.models.moe_oracle": "MOE_CASES",
     "tests.models.brand_oracle": "BRAND_CASES",
     "tests.models.encoder_oracle": "ENCODER_CASES",
+    "tests.models.late_oracle": "LATE_CASES",
+    "tests.models.image_decoder_oracle": "IMAGE_DECODER_CASES",
+    "tests.models.grid_decoder_oracle": "GRID_DECODER_CASES",
+    "tests.models.vision_oracle": "VISION_CASES",
     "tests.models.t5_oracle": "T5_CASES",
+    "tests.models.seq2seq_oracle": "SEQ2SEQ_CASES",
 }
 
 

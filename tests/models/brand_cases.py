@@ -38,6 +38,16 @@ _BIGCODE: dict[str, object] = {
     "n_positions": 96,
 }
 
+_OPT: dict[str, object] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "ffn_dim": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 96,
+    "pad_token_id": 0,
+}
+
 _LLAMA_LIKE = {**_SIZES, **_RMS, **_ROPE}
 
 CASES: dict[str, Case] = {
@@ -66,7 +76,42 @@ CASES: dict[str, Case] = {
         "Qwen3MoeForCausalLM",
         {**_LLAMA_LIKE, **_EXPERTS, **_WINDOW, "use_sliding_window": True, "attention_bias": True},
     ),
+    "olmoe": Case(
+        "OlmoeForCausalLM",
+        {**_LLAMA_LIKE, "intermediate_size": 24, "num_experts": 6, "num_experts_per_tok": 3},
+    ),
+    "olmoe-normalised": Case(
+        "OlmoeForCausalLM",
+        {
+            **_LLAMA_LIKE,
+            "intermediate_size": 24,
+            "num_experts": 6,
+            "num_experts_per_tok": 3,
+            "norm_topk_prob": True,
+            "attention_bias": True,
+        },
+    ),
     "olmo2": Case("Olmo2ForCausalLM", _LLAMA_LIKE),
+    "olmo3": Case(
+        "Olmo3ForCausalLM",
+        {
+            **_SIZES,
+            **_RMS,
+            **_WINDOW,
+            "num_hidden_layers": 3,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+            "rope_parameters": {
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "rope_theta": 500.0,
+                    "factor": 8.0,
+                    "original_max_position_embeddings": 16,
+                    "beta_fast": 4.0,
+                },
+            },
+        },
+    ),
     "smollm3": Case(
         "SmolLM3ForCausalLM",
         {
@@ -145,4 +190,7 @@ CASES: dict[str, Case] = {
             "attn_config": {"clip_qkv": 1.0, "softmax_scale": 0.8},
         },
     ),
+    "opt": Case("OPTForCausalLM", _OPT),
+    "opt-no-biases": Case("OPTForCausalLM", {**_OPT, "enable_bias": False, "tie_word_embeddings": False}),
+    "phi": Case("PhiForCausalLM", {**_SIZES, "rope_parameters": _HALF_ROPE}),
 }

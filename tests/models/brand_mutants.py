@@ -61,6 +61,7 @@ SPEC_CHANGES: dict[str, SpecChange] = {
     "halves in turn": layer_change(lambda layer: replace(layer, is_parallel=not layer.is_parallel)),
     "residual multiplier dropped": layer_change(lambda layer: replace(layer, residual_multiplier=1.0)),
     "logit multiplier dropped": lambda spec: replace(spec, logit_multiplier=1.0),
+    "head bias dropped": lambda spec: replace(spec, has_head_bias=False),
     "position everywhere": _position_everywhere,
     "clip dropped": layer_change(_unclipped),
 }
@@ -76,7 +77,10 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "qwen2-moe": (*_WINDOWED, *_EXPERTS, "shared gate dropped"),
     "qwen3-moe": (*_ROPED, *_EXPERTS, "q and k norms dropped"),
     "qwen3-moe-window": ("window + 1", "window - 1", "shares as they are"),
+    "olmoe": (*_ROPED, *_EXPERTS, "q and k norms dropped"),
+    "olmoe-normalised": ("shares as they are",),
     "olmo2": (*_ROPED, "post norms dropped", "q and k norms dropped"),
+    "olmo3": (*_WINDOWED, "rope scaling dropped", "post norms dropped", "q and k norms dropped"),
     "smollm3": (*_WINDOWED, "position everywhere"),
     "smollm3-nope": ("position everywhere",),
     "granite": (*_ROPED, "multiplier dropped", "residual multiplier dropped", "logit multiplier dropped"),
@@ -94,4 +98,7 @@ FAULTS: dict[str, tuple[str, ...]] = {
     "gpt-bigcode-many": ("heads swapped",),
     "mpt": (*_ALL, "position dropped"),
     "mpt-clipped": ("clip dropped", "score scale"),
+    "opt": (*_ALL, "positions + 1"),
+    "opt-no-biases": ("heads swapped", "positions + 1"),
+    "phi": (*_ROPED, "head bias dropped"),
 }

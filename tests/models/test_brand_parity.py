@@ -24,13 +24,15 @@ from tests.models.brand_oracle import FIRST, MATHS, engine, errors_of, pair_of
 from tests.models.decoder_oracle import TOLERANCE, gap, logits_of, peakedness
 
 #: Brands whose published graph rotates whole heads, whatever their config says.
-WHOLLY_ROTARY = ("mixtral", "qwen2-moe", "olmo2", "smollm3", "granite", "starcoder2", "falcon-7b", "cohere2")
+WHOLLY_ROTARY = (
+    *("mixtral", "olmoe", "qwen2-moe", "olmo2", "smollm3", "granite", "starcoder2", "falcon-7b", "cohere2"),
+)
 #: Why a layer is not served whole by kernels, where it has arithmetic that they do not know.
 KERNELS_REFUSE = {
-    "olmo2": "no norm before them",
+    **dict.fromkeys(("olmo2", "olmo3"), "no norm before them"),
     "granite": "scaled before they are added",
     "mpt-clipped": "clipped",
-    **dict.fromkeys(("gpt-neox", "falcon-7b", "falcon-40b", "falcon-11b", "cohere2"), "parallel"),
+    **dict.fromkeys(("gpt-neox", "falcon-7b", "falcon-40b", "falcon-11b", "cohere2", "phi"), "parallel"),
 }
 
 
@@ -95,6 +97,11 @@ def test_an_unknown_key_is_refused_by_name(name: str) -> None:
         ("mixtral", {"num_experts_per_tok": 7}, "num_experts_per_tok"),
         ("qwen2-moe", {"sliding_window": 0}, "sliding_window"),
         ("qwen3-moe", {"num_experts": 5, "num_local_experts": 6}, "num_local_experts"),
+        ("olmoe", {"clip_qkv": 8.0}, "clip_qkv"),
+        ("olmoe", {"num_experts_per_tok": 7}, "num_experts_per_tok"),
+        ("olmoe", {"sliding_window": 9}, "sliding_window"),
+        ("olmo3", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}, "rope_parameters"),
+        ("olmo3", {"layer_types": ["sliding_attention"]}, "layer_types"),
         ("smollm3", {"no_rope_layers": [1, 0]}, "no_rope_layers"),
         ("starcoder2", {"mlp_type": "gated"}, "mlp_type"),
         *((name, {"partial_rotary_factor": 0.5}, "partial_rotary_factor") for name in WHOLLY_ROTARY),
@@ -111,6 +118,12 @@ def test_an_unknown_key_is_refused_by_name(name: str) -> None:
         ("mpt", {"expansion_ratio": 3}, "expansion_ratio"),
         ("mpt", {"no_bias": False}, "no_bias"),
         ("mpt", {"logit_scale": 0.5}, "logit_scale"),
+        ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before"),
+        ("opt", {"word_embed_proj_dim": 32}, "word_embed_proj_dim"),
+        ("opt", {"layer_norm_elementwise_affine": False}, "layer_norm_elementwise_affine"),
+        ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm"),
+        ("phi", {"qk_layernorm": True}, "qk_layernorm"),
+        ("phi", {"num_key_value_heads": 3}, "3 heads"),
     ],
 )
 def test_a_key_that_changes_the_maths_is_refused_by_name(
@@ -127,9 +140,24 @@ OLD_ROPE = {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": None}
 @pytest.mark.parametrize(
     ("name", "spelled"),
     [
-        ("mixtral", {**OLD_ROPE, "router_jitter_noise": 0.1}),
+        ("mixtral", {**OLD_ROPE, "rms_norm_eps": None, "router_jitter_noise": 0.1}),
         ("qwen2-moe", {**OLD_ROPE, "qkv_bias": None}),
         ("qwen3-moe", {**OLD_ROPE, "num_local_experts": None, "num_experts": 6, "max_window_layers": 48}),
+        ("olmoe", {**OLD_ROPE, "rms_norm_eps": None, "clip_qkv": None, "norm_topk_prob": None}),
+        (
+            "olmo3",
+            {
+                "rms_norm_eps": None,
+                "rope_parameters": None,
+                "rope_theta": 500.0,
+                "rope_scaling": {
+                    "rope_type": "yarn",
+                    "factor": 8.0,
+                    "original_max_position_embeddings": 16,
+                    "beta_fast": 4.0,
+                },
+            },
+        ),
         ("smollm3", {**OLD_ROPE, "max_window_layers": 28, "pretraining_tp": 2}),
         (
             "starcoder2",
@@ -140,6 +168,17 @@ OLD_ROPE = {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": None}
         ("cohere2", {**OLD_ROPE, "layer_types": None, "sliding_window_pattern": 2, "layer_switch": 2}),
         ("glm4", {**OLD_ROPE, "partial_rotary_factor": 0.5}),
         ("glm", OLD_ROPE),
+        (
+            "opt",
+            {
+                "do_layer_norm_before": None,
+                "word_embed_proj_dim": None,
+                "enable_bias": None,
+                "layerdrop": 0.1,
+                "activation_dropout": 0.1,
+            },
+        ),
+        ("phi", {**OLD_ROPE, "partial_rotary_factor": 0.5, "resid_pdrop": 0.1}),
         ("gpt-bigcode", {"num_key_value_heads": None, "inference_runner": 0, "summary_type": "cls_index"}),
         (
             "mpt",

@@ -71,7 +71,7 @@ def test_a_null_local_base_means_the_global_one() -> None:
     [
         ("BertModel", {"position_embedding_type": "relative_key"}, "position_embedding_type"),
         ("BertModel", {"is_decoder": True}, "is_decoder"),
-        ("BertModel", {"hidden_act": "quick_gelu"}, "hidden_act"),
+        ("BertModel", {"hidden_act": "mish"}, "hidden_act"),
         ("BertModel", {"num_attention_heads": 5}, "5 heads"),
         ("BertModel", {"a_new_idea": 1}, "a_new_idea"),
         ("BertForQuestionAnswering", {"num_labels": 3}, "span"),

@@ -45,6 +45,16 @@ def test_ids_fall_back_to_the_config(tmp_path: Path) -> None:
     assert defaults == GenerationDefaults(eos_token_ids=(7,), decoder_start_token_id=0, temperature=0.0)
 
 
+def test_what_an_answer_may_not_hold_comes_from_either_file(tmp_path: Path) -> None:
+    write(tmp_path, suppress_tokens=[5, 6], begin_suppress_tokens=[7], forced_bos_token_id=3)
+    write(tmp_path, "config.json", bad_words_ids=[[9], [5]], suppress_tokens=[1])
+    defaults = read_generation_defaults(tmp_path)
+    assert (defaults.suppressed_ids, defaults.begin_suppressed_ids) == ((9, 5, 6), (7,))
+    assert defaults.forced_bos_token_id == 3
+    longer = read_generation_defaults(write(tmp_path, bad_words_ids=[[9, 10], [4]]))
+    assert (longer.suppressed_ids, longer.other) == ((4, 1), ("bad_words_ids",))
+
+
 def test_unknown_keys_are_listed(tmp_path: Path) -> None:
     write(tmp_path, twist=1, top_k=0, nothing=None)
     assert read_generation_defaults(tmp_path) == GenerationDefaults(other=("twist",))

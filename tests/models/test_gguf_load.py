@@ -17,7 +17,6 @@ import cynosure
 from cynosure.core.errors import (
     CheckpointCorrupt,
     CheckpointNotFound,
-    InputError,
     UnsupportedArchitecture,
     UnsupportedConfig,
 )
@@ -202,10 +201,54 @@ def test_a_file_that_became_shorter(tmp_path: Path) -> None:
         weights.tensor(weights.names()[-1])
 
 
-def test_a_file_is_not_quantised_into_a_folder(tmp_path: Path) -> None:
-    path, _ = write_pair(tmp_path, MODELS["llama"])
-    with pytest.raises(InputError, match="--quantization int8"):
-        quantise_folder(path, scheme_of("int8"), tmp_path / "out")
+@pytest.mark.parametrize(
+    ("name", "kind", "scheme"),
+    [
+        ("llama", Kind.BF16, "int8"),
+        ("llama3", Kind.F32, "int4"),
+        ("qwen2-yarn", Kind.Q8_0, "int4-pure"),
+        ("gemma3", Kind.Q4_K, "int8"),
+    ],
+)
+def test_a_file_is_quantised_into_a_folder(tmp_path: Path, name: str, kind: Kind, scheme: str) -> None:
+    path, _ = write_pair(tmp_path, MODELS[name], kind)
+    written = quantise_folder(path, scheme_of(scheme), tmp_path / "out")
+    ours, theirs = load(written.folder), load(path, quantize=scheme)
+    assert ours.spec == theirs.spec
+    assert ours.dtype == theirs.dtype
+    expected = theirs.graph.state_dict()
+    assert ours.graph.state_dict().keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[key]) for key, tensor in ours.graph.state_dict().items())
+    assert torch.equal(logits(ours), logits(theirs))
+    assert written.bytes_before == path.stat().st_size
+    assert ours.tokenizer is None
+
+
+@pytest.mark.parametrize("pre", ["qwen2", "llama-bpe"])
+def test_a_folder_made_of_a_file_converses_as_the_file(tmp_path: Path, pre: str) -> None:
+    more = {
+        **byte_level_metadata(cut_like(pre), pre),
+        "tokenizer.chat_template": TEMPLATE,
+        "tokenizer.chat_templates": ["../tool_use"],
+        "tokenizer.chat_template.../tool_use": "tools",
+        "general.sampling.temp": 0.5,
+    }
+    path, _ = write_pair(tmp_path, MODELS["llama"], **more)
+    out = quantise_folder(path, scheme_of("int8"), tmp_path / "made" / "out").folder
+    ours, theirs = load(out), load(path)
+    assert ours.generation_defaults == theirs.generation_defaults
+    assert ours.tokenizer is not None
+    assert theirs.tokenizer is not None
+    assert ours.tokenizer.named_tokens == theirs.tokenizer.named_tokens
+    assert ours.tokenizer.control_tokens == theirs.tokenizer.control_tokens
+    for text in ("the star is called cynosure 123", "Größe <|im_end|> 🙂", "", "  a\n\n b"):
+        assert ours.tokenizer.encode(text) == theirs.tokenizer.encode(text)
+        assert ours.tokenizer.encode_prompt(text) == theirs.tokenizer.encode_prompt(text)
+    assert ours.chat_template is not None
+    assert ours.chat_template.render([{"role": "user", "content": "x"}]).text == "<|im_start|>x<|im_end|>"
+    # A template's name does not lead out of its folder.
+    assert (out / "additional_chat_templates" / ".._tool_use.jinja").read_text() == "tools"
+    assert sorted(path.name for path in out.parent.iterdir()) == ["out"]
 
 
 def test_the_fingerprint_is_of_the_file(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_kinds_of_layers_have_their_own() -> None:
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}, "rope_type = 'mrope'"),
+        ({"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}}, "mrope_section"),
         ({"rope_parameters": {"rope_type": "linear"}}, "factor"),
         ({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "surprise": 1}}, "surprise"),
         ({"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0]}}, "long_factor"),

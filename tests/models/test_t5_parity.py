@@ -19,9 +19,10 @@ from cynosure.attention.positions import T5Bias
 from cynosure.core.errors import CheckpointCorrupt, EmptyInput, InputError, InputTooLong, UnsupportedConfig
 from cynosure.models.batch import Batch
 from cynosure.models.config_reader import ConfigReader
-from cynosure.models.encoder_decoder import EncoderDecoder, add
+from cynosure.models.encoder_decoder import EncoderDecoder
 from cynosure.models.encoder_decoder_spec import EncoderDecoderSpec, StackSpec
-from cynosure.models.families import t5
+from cynosure.models.encoder_decoder_stack import add
+from cynosure.models.families.table import BRANDS
 from cynosure.models.load import load
 from cynosure.models.seq2seq import generate_seq2seq
 from tests.models import t5_oracle as oracle
@@ -129,7 +130,7 @@ def _in_encoder(**changes: object) -> Mutation:
 
 
 def _changed(stack: StackSpec, **changes: object) -> StackSpec:
-    return replace(stack, attention=replace(stack.attention, **changes))
+    return replace(stack, layers=tuple(replace(layer, **changes) for layer in stack.layers))
 
 
 def _unscaled_cross(spec: EncoderDecoderSpec) -> EncoderDecoderSpec:
@@ -137,6 +138,10 @@ def _unscaled_cross(spec: EncoderDecoderSpec) -> EncoderDecoderSpec:
     assert spec.decoder.cross_attention is not None
     cross: AttentionSpec = replace(spec.decoder.cross_attention, score=Score())
     return replace(spec, decoder=replace(spec.decoder, cross_attention=cross))
+
+
+def _exact_gelu(spec: EncoderDecoderSpec) -> EncoderDecoderSpec:
+    return replace(spec, encoder=replace(spec.encoder, mlp=replace(spec.encoder.mlp, activation="gelu")))
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -147,7 +152,7 @@ MUTATIONS: dict[str, Mutation] = {
     "cross scores divided by sqrt(head_dim)": _unscaled_cross,
     "causal mask dropped": _in_decoder(mask=Full()),
     "encoder with a window": _in_encoder(mask=Window(60)),
-    "gelu instead of its approximation": lambda spec: replace(spec, mlp=replace(spec.mlp, activation="gelu")),
+    "gelu instead of its approximation": _exact_gelu,
     "logits scaled": lambda spec: replace(spec, logit_scale=0.9),
 }
 
@@ -245,15 +250,15 @@ HUB = {
 
 
 def test_configs_from_before_scaling_had_a_key() -> None:
-    spec = t5.parse(ConfigReader(HUB))
+    spec = BRANDS["T5ForConditionalGeneration"].parse(ConfigReader(HUB))
     assert spec.logit_scale == 1.0
-    assert spec.encoder.attention.position == T5Bias(32, 128, is_bidirectional=True)
+    assert spec.encoder.layers[0].position == T5Bias(32, 128, is_bidirectional=True)
     first = {
         key: value for key, value in HUB.items() if key not in ("feed_forward_proj", "tie_word_embeddings")
     }
-    spec = t5.parse(ConfigReader(first))
+    spec = BRANDS["T5ForConditionalGeneration"].parse(ConfigReader(first))
     assert spec.logit_scale == 1024**-0.5
-    assert (spec.mlp.activation, spec.mlp.is_gated) == ("relu", False)
+    assert (spec.encoder.mlp.activation, spec.encoder.mlp.is_gated) == ("relu", False)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +273,7 @@ def test_configs_from_before_scaling_had_a_key() -> None:
 )
 def test_unknown_maths_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(UnsupportedConfig, match=key):
-        t5.parse(ConfigReader({**HUB, key: value}))
+        BRANDS["T5ForConditionalGeneration"].parse(ConfigReader({**HUB, key: value}))
 
 
 def _rewrite(folder: Path, target: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
@@ -295,7 +300,7 @@ def test_two_embeddings_are_refused(gated: Pair, tmp_path: Path) -> None:
         tensors["decoder.embed_tokens.weight"] = tensors["shared.weight"] + 1
 
     _rewrite(gated.folder, tmp_path, change)
-    with pytest.raises(CheckpointCorrupt, match=r"decoder\.embed"):
+    with pytest.raises(CheckpointCorrupt, match=r"decoder\.input\.embed"):
         oracle.loaded(tmp_path)
 
 

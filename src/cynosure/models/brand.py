@@ -16,11 +16,19 @@ TensorSource = Callable[[], Tensor]
 
 
 class ModelKind(Enum):
-    """What a graph does with tokens."""
+    """What a graph does with tokens, or with images."""
 
     DECODER = "decoder"
     ENCODER = "encoder"
     ENCODER_DECODER = "encoder_decoder"
+    VISION = "vision"
+    IMAGE_TEXT = "image_text"
+    IMAGE_DECODER = "image_decoder"
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether images go in, which no request brings."""
+        return self in (ModelKind.VISION, ModelKind.IMAGE_TEXT, ModelKind.IMAGE_DECODER)
 
 
 @dataclass(frozen=True)

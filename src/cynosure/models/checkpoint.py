@@ -246,6 +246,7 @@ def fill(
     dtype: torch.dtype | None,
     *,
     ignore: Collection[str] = (),
+    skip: Collection[str] = (),
 ) -> None:
     """Give every parameter and persistent buffer of `module` its tensor.
 
@@ -255,6 +256,7 @@ def fill(
         dtype: What floating parameters are converted to; None keeps each as stored, as a view of the file.
             Buffers get the dtype that the module declares, integers stay what they are.
         ignore: Patterns (`*` matches anything) of names that may be there in vain.
+        skip: Names that are left as they are, with all that share their tensor; theirs are not read.
 
     Raises:
         CheckpointCorrupt: A tensor is missing, unexpected, mis-shaped or not finite, or the copies of a
@@ -263,7 +265,10 @@ def fill(
     """
     groups = _names_of_each(module)
     _check_names(groups, tensors, ignore)
+    skipped = {*skip}
     for names, target in groups:
+        if not skipped.isdisjoint(names):
+            continue
         given = [name for name in names if name in tensors]
         wanted = target.dtype if not isinstance(target, nn.Parameter) else dtype
         tensor = checked(given[0], tensors[given[0]], target, wanted)
@@ -278,7 +283,7 @@ def fill(
             owner, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(owner), leaf, filled)
     everything = [*module.named_parameters(), *module.named_buffers()]
-    left = [name for name, tensor in everything if tensor.is_meta]
+    left = [name for name, tensor in everything if tensor.is_meta and name not in skipped]
     assert not left, f"{left} are still on the meta device: build buffers that are not stored on a real one"
 
 

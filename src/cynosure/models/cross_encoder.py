@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float, Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from cynosure.core.errors import EmptyInput, UnsupportedArchitecture
 from cynosure.models.batch import Batch
@@ -36,6 +36,11 @@ class CrossEncoder:
         self.graph = graph
         self.backend = backend
         self._head = head
+
+    @property
+    def modules(self) -> tuple[nn.Module, ...]:
+        """What holds its weights."""
+        return (self.graph,)
 
     def score(
         self, pairs: Sequence[tuple[str, str]], *, truncate: bool = False, progress: Progress | None = None

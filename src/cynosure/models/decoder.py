@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cynosure.attention import AttentionState, Watch
@@ -21,6 +21,7 @@ from cynosure.models.mlp import Mlp
 from cynosure.models.moe import Moe, MoeSpec
 from cynosure.models.norm import Norm
 from cynosure.models.self_attention import SelfAttention
+from cynosure.models.watching import Observer
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,14 +120,22 @@ class Decoder(nn.Module):
         watch: Watch | None = None,
         watched_layers: Collection[int] | None = None,
         backend: str = "auto",
+        observer: Observer | None = None,
     ) -> Output:
         """Return the hidden states of the batch's tokens, which `cache` then holds.
+
+        An `observer` watches beside the pass, in the rows that it names; `watch` watches all of them, in it.
 
         Raises:
             InputTooLong: the cache (a sequence's pages), or a table of learned positions, has no room.
         """
-        forward_pass = ForwardPass(batch, cache, watch=watch, watched=watched_layers, backend=backend)
-        x = self.embedded(batch)
+        forward_pass = ForwardPass(
+            batch, cache, watch=watch, watched=watched_layers, backend=backend, observer=observer
+        )
+        return self.through(self.embedded(batch), forward_pass)
+
+    def through(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Output:
+        """Return the hidden states of what enters the first layer: of tokens, or of images among them."""
         for layer in self.layers:
             x = layer(x, forward_pass)
         forward_pass.finish()
@@ -134,18 +143,24 @@ class Decoder(nn.Module):
 
     def embedded(self, batch: Batch) -> Float[Tensor, "n hidden"]:
         """Return the tokens as they enter the first layer."""
-        x = self.embed(batch.token_ids)
+        return self.vectors(batch.token_ids, batch.positions)
+
+    def vectors(
+        self, token_ids: Int[Tensor, " n"], positions: Int[Tensor, "*axes n"]
+    ) -> Float[Tensor, "n hidden"]:
+        """Return the vectors of tokens that sit at `positions`."""
+        x = self.embed(token_ids)
         if self.spec.embedding_multiplier != 1.0:
             # Rounded to the model's dtype first, as it was trained.
             x = x * torch.tensor(self.spec.embedding_multiplier, dtype=x.dtype, device=x.device)
         if self.positions is not None:
-            last = int(batch.positions.max())
+            last = int(positions.max())
             if last >= self.positions.num_embeddings:
                 raise InputTooLong(
                     f"a token sits at position {last}; the model learned {self.positions.num_embeddings} "
                     "positions. Shorten the input."
                 )
-            x = x + self.positions(batch.positions)
+            x = x + self.positions(positions)
         return self.embed_norm(x)
 
     def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocab"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from cynosure.attention.masks import Causal, Mask
 from cynosure.models.mla_attention import MlaSpec
 from cynosure.models.mlp import MlpSpec
 from cynosure.models.moe import MoeSpec
@@ -57,3 +58,22 @@ class DecoderSpec:
     embedding_multiplier: float = 1.0
     logit_multiplier: float = 1.0
     logit_softcap: float | None = None
+
+    @property
+    def num_heads(self) -> tuple[int, ...]:
+        """Query heads of each layer."""
+        return tuple(_num_heads(layer.attention) for layer in self.layers)
+
+    @property
+    def full_layers(self) -> tuple[int, ...]:
+        """Layers that see all that came before, and no window of it alone."""
+        masks = (_mask_of(layer.attention) for layer in self.layers)
+        return tuple(index for index, mask in enumerate(masks) if mask == Causal())
+
+
+def _mask_of(block: AttentionBlockSpec) -> Mask:
+    return block.mask if isinstance(block, MlaSpec) else block.attention.mask
+
+
+def _num_heads(block: AttentionBlockSpec) -> int:
+    return block.widths.num_heads if isinstance(block, MlaSpec) else block.attention.heads.num_heads

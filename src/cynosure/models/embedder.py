@@ -14,13 +14,12 @@ from torch import Tensor, nn
 from cynosure.attention import Watch
 from cynosure.core.errors import CheckpointCorrupt, EmptyInput, UnsupportedArchitecture
 from cynosure.models.batch import Batch
-from cynosure.models.checkpoint import fill, open_weights
+from cynosure.models.dense import load_dense
 from cynosure.models.encoder import Encoder
 from cynosure.models.fingerprint import digests_of, model_id
-from cynosure.models.heads import HEAD_ACTIVATIONS
 from cynosure.models.load import load
 from cynosure.models.pooling import pool
-from cynosure.models.sentence_folder import DenseSpec, SentenceSpec, read_sentence_folder
+from cynosure.models.sentence_folder import SentenceSpec, read_sentence_folder
 from cynosure.models.text.tokenizer import Encoding, Tokenizer
 from cynosure.models.token_passes import Progress, passes
 
@@ -70,7 +69,7 @@ class Embedder:
         self.backend = backend
         self._sentence = sentence
         self.graph = graph
-        self._dense = [_load_dense(spec) for spec in sentence.dense]
+        self._dense = [load_dense(spec) for spec in sentence.dense]
         pooled = len(sentence.poolings) * graph.spec.hidden_size
         self.dim = sentence.dense[-1].out_features if sentence.dense else pooled
 
@@ -223,24 +222,6 @@ def fastest_dtype() -> str:
     `evals/embedder_check.py`.
     """
     return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
-
-
-class _Dense(nn.Module):
-    def __init__(self, spec: DenseSpec) -> None:
-        super().__init__()
-        self.linear = nn.Linear(spec.in_features, spec.out_features, spec.has_bias)
-        self.act = nn.Identity() if spec.activation == "identity" else HEAD_ACTIVATIONS[spec.activation]
-
-    def forward(self, x: Float[Tensor, "num_seqs width"]) -> Float[Tensor, "num_seqs dim"]:
-        return self.act(self.linear(x))
-
-
-def _load_dense(spec: DenseSpec) -> _Dense:
-    weights = open_weights(spec.folder)
-    with torch.device("meta"):
-        module = _Dense(spec)
-    fill(module, {name: weights.later(name) for name in weights.names()}, torch.float32)
-    return module
 
 
 def _batch(encodings: Sequence[Encoding], segments: Sequence[Sequence[int]] | None = None) -> Batch:

@@ -6,9 +6,8 @@ cross-attention is an `attend` call of its own over them, with its own softmax.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -18,21 +17,17 @@ from cynosure.attention import (
     AttentionPlan,
     AttentionSpec,
     AttentionState,
-    AttentionWeights,
-    DenseSource,
     KeyPlan,
     Watch,
 )
-from cynosure.attention.positions import T5Bias
 from cynosure.cache import ContiguousCache, LayerShape
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.models.batch import Batch
-from cynosure.models.embedding import embedding
+from cynosure.models.embedding import dtype_of, embedding
 from cynosure.models.encoder import EncoderOutput
-from cynosure.models.encoder_decoder_spec import EncoderDecoderSpec, StackSpec
+from cynosure.models.encoder_decoder_spec import EncoderDecoderSpec
+from cynosure.models.encoder_decoder_stack import Stack
 from cynosure.models.forward_pass import ForwardPass, KeyValueCache, StoredSource
-from cynosure.models.mlp import Mlp
-from cynosure.models.norm import Norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,110 +58,6 @@ class Decoded:
     cross_states: dict[int, AttentionState]
 
 
-class Attention(nn.Module):
-    """Projections without bias around one `attend` call."""
-
-    def __init__(self, spec: AttentionSpec, hidden_size: int, layer: int) -> None:
-        """Hold `q`, `k`, `v` and `o`."""
-        super().__init__()
-        heads = spec.heads
-        self.spec = spec
-        self.layer = layer
-        self.q = nn.Linear(hidden_size, heads.num_heads * heads.head_dim, bias=False)
-        self.k = nn.Linear(hidden_size, heads.num_kv_heads * heads.head_dim, bias=False)
-        self.v = nn.Linear(hidden_size, heads.num_kv_heads * heads.v_head_dim, bias=False)
-        self.o = nn.Linear(heads.num_heads * heads.v_head_dim, hidden_size, bias=False)
-
-    def source(self, x: Float[Tensor, "n hidden"]) -> DenseSource:
-        """Return the keys and values of `x`."""
-        shape = (self.spec.heads.num_kv_heads, -1)
-        return DenseSource(self.k(x).unflatten(-1, shape), self.v(x).unflatten(-1, shape))
-
-    def forward(
-        self,
-        x: Float[Tensor, "n hidden"],
-        source: StoredSource,
-        forward_pass: ForwardPass,
-        weights: AttentionWeights,
-    ) -> Float[Tensor, "n hidden"]:
-        """Return what each token of `x` took from `source`."""
-        q = self.q(x).unflatten(-1, (self.spec.heads.num_heads, -1))
-        return self.o(forward_pass.attend(self.layer, self.spec, q, source, weights).flatten(1))
-
-
-class StackLayer(nn.Module):
-    """Self-attention, cross-attention in a decoder, feed-forward: each on normalised input, each added."""
-
-    def __init__(self, spec: EncoderDecoderSpec, stack: StackSpec, layer: int) -> None:
-        """Hold the sublayers and their norms."""
-        super().__init__()
-        cross, width = stack.cross_attention, spec.hidden_size
-        self.attention_norm = Norm(spec.norm, width)
-        self.attention = Attention(stack.attention, width, layer)
-        self.cross_norm = nn.Identity() if cross is None else Norm(spec.norm, width)
-        self.cross = None if cross is None else Attention(cross, width, layer)
-        self.mlp_norm = Norm(spec.norm, width)
-        self.mlp = Mlp(spec.mlp, width)
-
-    def attend_self(
-        self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass, weights: AttentionWeights
-    ) -> Float[Tensor, "n hidden"]:
-        """Return the tokens after self-attention."""
-        normed = self.attention_norm(x)
-        new = self.attention.source(normed)
-        source = forward_pass.extend(self.attention.layer, new.k, new.v)
-        return add(x, self.attention(normed, source, forward_pass, weights))
-
-    def attend_across(
-        self, x: Float[Tensor, "n hidden"], source: StoredSource, forward_pass: ForwardPass
-    ) -> Float[Tensor, "n hidden"]:
-        """Return the tokens after cross-attention."""
-        assert self.cross is not None, "this layer is an encoder's"
-        return add(x, self.cross(self.cross_norm(x), source, forward_pass, AttentionWeights()))
-
-    def cross_source(self, hidden: Float[Tensor, "n hidden"]) -> DenseSource:
-        """Return the keys and values that cross-attention reads, of an encoder's output."""
-        assert self.cross is not None, "this layer is an encoder's"
-        return self.cross.source(hidden)
-
-    def feed_forward(self, x: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
-        """Return the tokens after the feed-forward layer."""
-        return add(x, self.mlp(self.mlp_norm(x)))
-
-
-class Stack(nn.Module):
-    """Layers, their last norm, and the table of position biases that they share."""
-
-    def __init__(self, spec: EncoderDecoderSpec, stack: StackSpec, embed: nn.Embedding) -> None:
-        """Hold the layers, and share `embed`."""
-        super().__init__()
-        self.embed = embed
-        self.layers = nn.ModuleList(StackLayer(spec, stack, index) for index in range(stack.num_layers))
-        self.norm = Norm(spec.norm, spec.hidden_size)
-        position = stack.attention.position
-        self.position_table = None
-        if isinstance(position, T5Bias):
-            table = torch.empty(position.num_buckets, stack.attention.heads.num_heads)
-            self.position_table = nn.Parameter(table, requires_grad=False)
-
-    @property
-    def blocks(self) -> Iterator[StackLayer]:
-        """The layers, in order."""
-        return (cast(StackLayer, layer) for layer in self.layers)
-
-    @property
-    def weights(self) -> AttentionWeights:
-        """The learned tensors of every layer's self-attention."""
-        return AttentionWeights(position_table=self.position_table)
-
-    def encode(self, forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
-        """Return the tokens after all layers of an encoder."""
-        x = self.embed(forward_pass.batch.token_ids)
-        for layer in self.blocks:
-            x = layer.feed_forward(layer.attend_self(x, forward_pass, self.weights))
-        return self.norm(x)
-
-
 class StackedEncoder(nn.Module):
     """An encoder alone."""
 
@@ -191,34 +82,35 @@ class StackedEncoder(nn.Module):
             InputTooLong: a sequence is longer than was declared.
             InputError: a token does not exist.
         """
-        _check(self.spec, batch)
+        _check(batch, self.spec.vocab_size, self.spec.max_input_len, "max_input_len")
         forward_pass = ForwardPass(batch, watch=watch, watched=watched_layers, backend=backend)
-        return EncoderOutput(self.encoder.encode(forward_pass), states=forward_pass.states)
+        hidden = self.encoder.encode(self.encoder.embedded(forward_pass), forward_pass)
+        return EncoderOutput(hidden, states=forward_pass.states)
 
 
 class EncoderDecoder(nn.Module):
     """An encoder, a decoder and a projection to the vocabulary."""
 
     def __init__(self, spec: EncoderDecoderSpec) -> None:
-        """Hold both stacks and the projection; the stacks share the embedding."""
+        """Hold both stacks and the projection; stacks that read tokens share the embedding."""
         super().__init__()
         assert spec.decoder is not None
         self.spec = spec
         self.embed = embedding(spec.vocab_size, spec.hidden_size)
-        self.encoder = Stack(spec, spec.encoder, self.embed)
+        self.encoder = Stack(spec, spec.encoder, None if spec.features else self.embed)
         self.decoder = Stack(spec, spec.decoder, self.embed)
-        self.head = nn.Linear(spec.hidden_size, spec.vocab_size, bias=False)
+        self.head = nn.Linear(spec.hidden_size, spec.vocab_size, spec.has_logit_bias)
 
     @property
     def dtype(self) -> torch.dtype:
         """What the model computes in."""
-        return self.embed.weight.dtype
+        return dtype_of(self.embed)
 
     @property
     def cache_shapes(self) -> tuple[LayerShape, ...]:
         """What the decoder's self-attention keeps of a token, layer by layer."""
         assert self.spec.decoder is not None
-        return (_shape_of(self.spec.decoder.attention),) * self.spec.decoder.num_layers
+        return tuple(map(_shape_of, self.spec.decoder.layers))
 
     def new_cache(self, num_seqs: int, max_len: int) -> ContiguousCache:
         """Return an empty cache of self-attention for `num_seqs` answers of at most `max_len` tokens."""
@@ -236,14 +128,40 @@ class EncoderDecoder(nn.Module):
 
         Raises:
             InputTooLong: a sequence is longer than was declared.
-            InputError: a token does not exist.
+            InputError: a token does not exist, or the model reads features.
         """
-        _check(self.spec, batch)
+        if self.spec.features is not None:
+            raise InputError("the encoder reads features, and tokens were given. Encode features.")
+        _check(batch, self.spec.vocab_size, self.spec.max_input_len, "max_input_len")
         forward_pass = ForwardPass(batch, watch=watch, watched=watched_layers, backend=backend)
-        output = EncoderOutput(self.encoder.encode(forward_pass), states=forward_pass.states)
+        return self._encoded(self.encoder.embedded(forward_pass), forward_pass)
+
+    def encode_features(
+        self,
+        features: Float[Tensor, "inputs bins frames"],
+        *,
+        watch: Watch | None = None,
+        watched_layers: Collection[int] | None = None,
+        backend: str = "auto",
+    ) -> Encoded:
+        """Encode inputs that are frames of numbers, as `encode` does tokens.
+
+        Raises:
+            InputError: the model reads tokens, or features of another shape.
+        """
+        if self.spec.features is None:
+            raise InputError("the encoder reads tokens, and features were given. Encode tokens.")
+        hidden = self.encoder.input(features)
+        # Of tokens there are none; what is laid out is where the positions of each input sit.
+        batch = Batch.pack([[0] * self.spec.features.num_positions] * features.shape[0])
+        return self._encoded(hidden, ForwardPass(batch, watch=watch, watched=watched_layers, backend=backend))
+
+    def _encoded(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Encoded:
+        plan = forward_pass.batch.plan
+        output = EncoderOutput(self.encoder.encode(x, forward_pass), states=forward_pass.states)
         sources = tuple(layer.cross_source(output.hidden) for layer in self.decoder.blocks)
-        keys = replace(batch.plan.keys[0], is_always_visible=True)
-        return Encoded(sources, keys, batch.plan.num_segments, output)
+        keys = replace(plan.keys[0], is_always_visible=True)
+        return Encoded(sources, keys, plan.num_segments, output)
 
     def decode(
         self,
@@ -269,11 +187,11 @@ class EncoderDecoder(nn.Module):
             InputTooLong: the cache has no room for the new tokens; nothing was written.
             InputError: a token does not exist.
         """
-        _check(self.spec, batch)
+        _check(batch, self.spec.vocab_size, self.spec.max_model_len, "max_model_len")
         own = ForwardPass(batch, cache, watch=watch, backend=backend)
         plan = AttentionPlan(batch.plan.queries, (encoded.keys,), encoded.num_segments)
         across = ForwardPass(replace(batch, plan=plan), watch=cross_watch, backend=backend)
-        x = self.embed(batch.token_ids)
+        x = self.decoder.embedded(own)
         for layer, source in zip(self.decoder.blocks, encoded.sources, strict=True):
             x = layer.attend_self(x, own, self.decoder.weights)
             x = layer.attend_across(x, source, across)
@@ -290,26 +208,16 @@ def _shape_of(spec: AttentionSpec) -> LayerShape:
     return LayerShape(spec.heads.num_kv_heads, spec.heads.head_dim, spec.heads.v_head_dim)
 
 
-def add(x: Float[Tensor, "n hidden"], change: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
-    """Return the residual sum; in float16, whose range T5's sums outgrow, infinities become the largest."""
-    total = x + change
-    if total.dtype != torch.float16:
-        return total
-    limit = torch.finfo(torch.float16).max
-    return total.clamp(-limit, limit)
-
-
-def _check(spec: EncoderDecoderSpec, batch: Batch) -> None:
+def _check(batch: Batch, vocab_size: int, limit: int | None, name: str) -> None:
     """Refuse what the embedding or the declared length can't hold."""
     longest = int(batch.positions.max()) + 1
-    if spec.max_model_len is not None and longest > spec.max_model_len:
+    if limit is not None and longest > limit:
         raise InputTooLong(
-            f"a sequence has {longest} tokens; max_model_len is {spec.max_model_len}. Shorten it, or declare "
-            "more."
+            f"a sequence has {longest} tokens; {name} is {limit}. Shorten it, or declare more."
         )
     low, high = int(batch.token_ids.min()), int(batch.token_ids.max())
-    if low < 0 or high >= spec.vocab_size:
+    if low < 0 or high >= vocab_size:
         raise InputError(
-            f"token ids from {low} to {high} were given; the model has 0..{spec.vocab_size - 1}. Use its own "
+            f"token ids from {low} to {high} were given; the model has 0..{vocab_size - 1}. Use its own "
             "tokenizer."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol, runtime_checkable
 
 from cynosure.attention import AttentionSpec
 from cynosure.models.mlp import MlpSpec
@@ -52,25 +53,89 @@ class HeadSpec:
 
 @dataclass(frozen=True)
 class EmbeddingSpec:
-    """How token ids become vectors: the sum of what is there, normalised.
+    """How token ids become vectors: the sum of what is there, normalised where there is a norm.
 
     `num_positions` and `num_types` of 0 mean that there is no such table. Position i reads row
     `i + position_offset` (RoBERTa keeps its first rows for padding).
     """
 
     vocab_size: int
-    norm: NormSpec
+    norm: NormSpec | None
     num_positions: int = 0
     num_types: int = 0
     position_offset: int = 0
 
 
 @dataclass(frozen=True)
+class DistanceSpec:
+    """The vectors of distances that the layers of `Disentangled` attention share: a table, normalised or not.
+
+    Where they are `is_shared`, a layer projects them as it projects tokens; elsewhere it has projections for
+    them.
+    """
+
+    norm: NormSpec | None = None
+    is_shared: bool = False
+
+
+@dataclass(frozen=True)
+class ConvolutionSpec:
+    """A convolution beside the first layer: over how many tokens, an odd number, and what follows it."""
+
+    width: int
+    activation: str
+
+
+@dataclass(frozen=True)
 class EncoderLayerSpec:
-    """One layer; without its attention norm, attention reads the residual stream as it is."""
+    """One layer; without its attention norm, attention reads the residual stream as it is.
+
+    The first `num_global` tokens of a sequence attend to all, by projections of their own (Longformer).
+    """
 
     attention: AttentionSpec
     has_attention_norm: bool = True
+    num_global: int = 0
+
+
+@runtime_checkable
+class LayerStack(Protocol):
+    """What a layer reads of the spec that it belongs to, be it one of texts or one of images."""
+
+    @property
+    def hidden_size(self) -> int:
+        """Channels of a token."""
+        ...
+
+    @property
+    def layers(self) -> tuple[EncoderLayerSpec, ...]:
+        """The layers, first to last."""
+        ...
+
+    @property
+    def mlp(self) -> MlpSpec:
+        """The feed-forward half of every layer."""
+        ...
+
+    @property
+    def norm(self) -> NormSpec:
+        """Every norm of every layer."""
+        ...
+
+    @property
+    def is_pre_norm(self) -> bool:
+        """Whether layers compute `x + f(norm(x))`."""
+        ...
+
+    @property
+    def has_attention_bias(self) -> bool:
+        """Whether the projections of attention have biases."""
+        ...
+
+    @property
+    def distances(self) -> DistanceSpec | None:
+        """What layers of `Disentangled` attention share."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -90,3 +155,5 @@ class EncoderSpec:
     has_attention_bias: bool
     max_model_len: int
     head: HeadSpec | None = None
+    distances: DistanceSpec | None = None
+    convolution: ConvolutionSpec | None = None

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-_SHAPING = ("*.json", "*/config.json", "*.safetensors", "*/*.safetensors")
+_SHAPING = ("*.json", "artifact.metadata", "*/config.json", "*.safetensors", "*/*.safetensors")
 #: Files that tell how a model was made, or how others should cite it.
 _NOT_SHAPING = frozenset(("data_config.json", "README.json", "train_script.json"))
 

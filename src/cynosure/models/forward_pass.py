@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cynosure.attention import (
+    AttentionPlan,
     AttentionSpec,
     AttentionState,
     AttentionWeights,
@@ -25,8 +26,9 @@ from cynosure.attention import (
 )
 from cynosure.attention.attend import NO_WEIGHTS
 from cynosure.attention.positions import Rotary, RotaryTable, apply
-from cynosure.cache import ContiguousCache, LayerShape, PagedCache
+from cynosure.cache import ContiguousCache, LayerShape, PagedCache, Places
 from cynosure.models.batch import Batch
+from cynosure.models.watching import Observer
 
 KeyValueCache: TypeAlias = ContiguousCache | PagedCache
 StoredSource: TypeAlias = DenseSource | PagedSource
@@ -40,6 +42,7 @@ class ForwardPass:
         cache: keys and values of what came before; `None` where the batch is all there is.
         watch: what to observe, in the layers `watched` only (`None`: in all).
         backend: of attention, by name.
+        observer: what serving watches: rows of some sequences, beside the pass.
 
     `states` collects what was observed, by layer: log-sum-exps and statistics, without the outputs.
     """
@@ -52,13 +55,15 @@ class ForwardPass:
         watch: Watch | None = None,
         watched: Collection[int] | None = None,
         backend: str = "auto",
+        observer: Observer | None = None,
     ) -> None:
         """Start before the first layer.
 
         Raises:
             InputTooLong: the cache has no room for the batch.
         """
-        self._slots: Int[Tensor, " n"] | None = None
+        self._slots: tuple[Int[Tensor, " n"], ...] = ()
+        self._plans = (batch.plan,)
         if isinstance(cache, ContiguousCache):
             cache.check_room(batch.new_lens)
             planned = _past_lens(batch)
@@ -66,16 +71,22 @@ class ForwardPass:
                 f"batch expects {planned} tokens in a cache that holds {cache.lengths}"
             )
         elif isinstance(cache, PagedCache):
-            block_table = batch.plan.keys[0].block_table
-            assert block_table is not None, "a paged cache needs a batch that was packed with block_tables"
-            self._slots = cache.slots(block_table, _past_lens(batch), batch.new_lens)
+            places = places_of(cache, batch)
+            self._slots = tuple(one.slots for one in places)
+            self._plans = plans_of(batch.plan, places)
         self.batch = batch
         self.cache = cache
         self.backend = backend
         self.states: dict[int, AttentionState] = {}
         self._watch = watch
         self._watched = watched
+        self._observer = observer
         self._tables: dict[tuple[Rotary, torch.dtype], RotaryTable] = {}
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anything is observed."""
+        return self._watch is not None or self._observer is not None
 
     def rotate(self, position: Rotary, x: Float[Tensor, "n h d"]) -> Float[Tensor, "n h d"]:
         """Put the new tokens' queries or keys at their positions; layers of one kind share a table."""
@@ -87,8 +98,7 @@ class ForwardPass:
     def extend(self, layer: int, k: Float[Tensor, "n h d"], v: Float[Tensor, "n h dv"]) -> StoredSource:
         """Return all keys and values of a layer: the new ones, behind those in the cache."""
         if isinstance(self.cache, PagedCache):
-            assert self._slots is not None
-            self.cache.write(layer, k, v, self._slots)
+            self.cache.write(layer, k, v, self._slots[self.cache.group_of(layer)])
             return paged_source(self.cache, layer, k.dtype)
         if self.cache is None:
             return DenseSource(k, v)
@@ -106,7 +116,11 @@ class ForwardPass:
         """Return what the queries of a layer get, in their dtype."""
         is_watched = self._watch is not None and (self._watched is None or layer in self._watched)
         watch = self._watch if is_watched else None
-        state = attend(spec, q, [source], self.batch.plan, weights=weights, watch=watch, backend=self.backend)
+        group = self.cache.group_of(layer) if isinstance(self.cache, PagedCache) else 0
+        plan = self._plans[group]
+        state = attend(spec, q, [source], plan, weights=weights, watch=watch, backend=self.backend)
+        if self._observer is not None:
+            self._observer.observe(layer, spec, q, source, plan, weights)
         if is_watched:
             self.states[layer] = replace(state, out=state.out[..., :0])
         return state.out.to(q.dtype)
@@ -139,6 +153,23 @@ def paged_source(cache: PagedCache, layer: int, dtype: torch.dtype) -> PagedSour
     return PagedSource(
         *cache.pages(layer), scales=None if scales is None else PageScales(*scales), read_dtype=dtype
     )
+
+
+def places_of(cache: PagedCache, batch: Batch) -> tuple[Places, ...]:
+    """Return where each group of layers finds a batch's sequences and puts its tokens.
+
+    Raises:
+        InputTooLong: a sequence's pages do not hold its new tokens.
+    """
+    block_table = batch.plan.keys[0].block_table
+    assert block_table is not None, "a paged cache needs a batch that was packed with block_tables"
+    return cache.places(block_table, _past_lens(batch), batch.new_lens)
+
+
+def plans_of(plan: AttentionPlan, places: Sequence[Places]) -> tuple[AttentionPlan, ...]:
+    """Return the plan of each group of layers: the same, over pages of its own."""
+    tables = [replace(plan.keys[0], block_table=one.block_table) for one in places[1:]]
+    return (plan, *(plan.with_keys(keys) for keys in tables))
 
 
 def _past_lens(batch: Batch) -> list[int]:

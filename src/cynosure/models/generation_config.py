@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,25 @@ from cynosure.models.gguf.config import gguf_config
 from cynosure.models.gguf.header import is_gguf, read_gguf
 from cynosure.models.json_file import JsonValue, read_json_object
 
-_TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+#: What config.json may hold for generation_config.json.
+_TOKEN_KEYS = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "decoder_start_token_id",
+    "forced_bos_token_id",
+    "bad_words_ids",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
 
 
 @dataclass(frozen=True)
 class GenerationDefaults:
     """What a checkpoint's authors advise; None where they say nothing. A request overrides each.
 
+    Of encoder-decoders: `forced_bos_token_id` is what an answer begins with behind `decoder_start_token_id`,
+    `suppressed_ids` are tokens that it never holds, and `begin_suppressed_ids` those that do not come first.
     `other` lists the keys that the file holds and that nobody here reads.
     """
 
@@ -26,6 +39,9 @@ class GenerationDefaults:
     bos_token_id: int | None = None
     pad_token_id: int | None = None
     decoder_start_token_id: int | None = None
+    forced_bos_token_id: int | None = None
+    suppressed_ids: tuple[int, ...] = ()
+    begin_suppressed_ids: tuple[int, ...] = ()
     do_sample: bool | None = None
     temperature: float | None = None
     top_k: int | None = None
@@ -50,11 +66,16 @@ def read_generation_defaults(folder: Path) -> GenerationDefaults:
         if values.get(key) is None and config.get(key) is not None:
             values[key] = config[key]
     reader = ConfigReader(values, where=where)
+    bad_words = reader.take_list("bad_words_ids", list) or ()
+    is_longer = any(len(word) != 1 for word in bad_words)
     known = GenerationDefaults(
         eos_token_ids=_eos_token_ids(reader),
         bos_token_id=_token_id(reader, "bos_token_id"),
         pad_token_id=_token_id(reader, "pad_token_id"),
         decoder_start_token_id=_token_id(reader, "decoder_start_token_id"),
+        forced_bos_token_id=_token_id(reader, "forced_bos_token_id"),
+        suppressed_ids=_suppressed_ids(reader, bad_words),
+        begin_suppressed_ids=reader.take_list("begin_suppress_tokens", int, ()) or (),
         do_sample=reader.take("do_sample", bool, None),
         temperature=_at_least_zero(reader, "temperature"),
         top_k=_top_k(reader),
@@ -62,7 +83,7 @@ def read_generation_defaults(folder: Path) -> GenerationDefaults:
         min_p=_share(reader, "min_p"),
         repetition_penalty=reader.take("repetition_penalty", float, None, positive=True),
         max_new_tokens=reader.take("max_new_tokens", int, None, positive=True),
-        other=reader.unread,
+        other=(*(["bad_words_ids"] if is_longer else []), *reader.unread),
     )
     return known
 
@@ -87,6 +108,16 @@ def _eos_token_ids(reader: ConfigReader) -> tuple[int, ...]:
             f"{reader.where} has a negative id in eos_token_id = {list(ids)}; correct the file."
         )
     return tuple(dict.fromkeys(ids))
+
+
+def _suppressed_ids(reader: ConfigReader, bad_words: Sequence[Sequence[JsonValue]]) -> tuple[int, ...]:
+    """Single tokens that are never said."""
+    single = [word[0] for word in bad_words if len(word) == 1]
+    held_back = [
+        *(one for one in single if isinstance(one, int)),
+        *(reader.take_list("suppress_tokens", int) or ()),
+    ]
+    return tuple(dict.fromkeys(held_back))
 
 
 def _token_id(reader: ConfigReader, key: str) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -100,6 +100,46 @@ def load(
         CheckpointError: the checkpoint is absent, damaged, unsafe, or of a kind that we do not know.
         UnknownOption: no such dtype, backend or code, or another code than the checkpoint's own.
     """
+    return open_model(
+        name_or_path, dtype=dtype, backend=backend, max_model_len=max_model_len, quantize=quantize
+    ).filled()
+
+
+@dataclass(frozen=True, eq=False)
+class OpenModel:
+    """A checkpoint whose headers were read: its graph is on the meta device, `tensors` would fill it.
+
+    `fill_dtype` is what weights become; `None` leaves each as it is stored.
+    """
+
+    folder: Path
+    brand: Brand
+    spec: Any
+    graph: nn.Module
+    dtype: torch.dtype
+    fill_dtype: torch.dtype | None
+    backend: str
+    scheme: QuantScheme | None
+    tensors: Mapping[str, TensorSource]
+
+    def filled(self, skip: Collection[str] = ()) -> LanguageModel:
+        """Read all weights but those in `skip`, and return the model; once only."""
+        fill(self.graph, self.tensors, self.fill_dtype, ignore=self.brand.ignore, skip=skip)
+        return LanguageModel(
+            self.folder, self.brand, self.spec, self.graph.eval(), self.dtype, self.backend, self.scheme
+        )
+
+
+def open_model(
+    name_or_path: str | Path,
+    *,
+    dtype: str = "auto",
+    backend: str = AUTO,
+    max_model_len: int | None = None,
+    quantize: str | None = None,
+    is_mapped: bool = True,
+) -> OpenModel:
+    """Do what `load` does, but for the weights; where they are not `is_mapped`, tensors are copies."""
     wanted = None if quantize is None else scheme_of(quantize)
     if backend != AUTO and backend not in BACKENDS:
         raise UnknownOption(f"no backend is called {backend!r}; choose one of {', '.join([AUTO, *BACKENDS])}")
@@ -109,14 +149,14 @@ def load(
     brand, spec = read_spec(folder, config, max_model_len)
     scheme = _agreed(wanted, stored, folder)
     # What becomes codes is read and thrown away; a map of the file would keep it in memory.
-    weights = open_weights(folder, is_mapped=scheme is None or stored is not None)
+    weights = open_weights(folder, is_mapped=is_mapped and (scheme is None or stored is not None))
     chosen = choose_dtype(dtype, config, weights)
     graph = empty_graph(brand, spec, scheme, chosen)
     tensors = graph_tensors(brand, spec, weights, graph, stored)
     # Beside matrices of 16 bits, GGUF files keep norms in 32: there, `keep` means the dtype of the matrices.
     is_kept = dtype == "keep" and not is_gguf(folder)
-    fill(graph, tensors, None if is_kept else chosen, ignore=brand.ignore)
-    return LanguageModel(folder, brand, spec, graph.eval(), chosen, backend, scheme)
+    fill_dtype = None if is_kept else chosen
+    return OpenModel(folder, brand, spec, graph, chosen, fill_dtype, backend, scheme, tensors)
 
 
 def read_spec(folder: Path, config: Mapping[str, JsonValue], max_model_len: int | None) -> tuple[Brand, Any]:

@@ -10,11 +10,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    """Approximate GELU by a sigmoid, as CLIP was trained with (arXiv 1606.08415, section 2)."""
+    return x * (1.702 * x).sigmoid()
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "gelu_fast": partial(functional.gelu, approximate="tanh"),
     "gelu_new": partial(functional.gelu, approximate="tanh"),
     "gelu_pytorch_tanh": partial(functional.gelu, approximate="tanh"),
+    "quick_gelu": _quick_gelu,
     "relu": functional.relu,
     "silu": functional.silu,
 }

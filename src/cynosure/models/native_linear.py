@@ -166,7 +166,7 @@ class NativeEmbedding(nn.Module):
         """Read from `head`; vectors are given in `dtype`."""
         super().__init__()
         self.dtype = dtype
-        self._packed = head.packed
+        self.packed = head.packed
 
     def forward(self, token_ids: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
         """Return each token's vector.
@@ -174,13 +174,13 @@ class NativeEmbedding(nn.Module):
         Raises:
             IndexError: a token is not in the table, as from `nn.Embedding`.
         """
-        shape = self._packed.shape
+        shape = self.packed.shape
         ids = token_ids.to(torch.int64).contiguous()
         lowest, highest = map(int, ids.aminmax()) if ids.numel() else (0, 0)
         if not 0 <= lowest <= highest < shape.num_rows:
             raise IndexError(f"token ids reach {highest}; the table has {shape.num_rows} rows")
         out = torch.empty(ids.shape[0], shape.num_columns)
-        self._packed.look_up(ids.data_ptr(), ids.shape[0], out.data_ptr())
+        self.packed.look_up(ids.data_ptr(), ids.shape[0], out.data_ptr())
         return out.to(self.dtype)
 
 
@@ -198,6 +198,8 @@ def _template(norm: Prologue | None, activation: str | None) -> CLinearCall:
 
 def _put(packed: PackedLinear, part: Packable, first_row: int, *, is_up: bool) -> None:
     """Copy one layer into its rows; the tensors that are read live until the copy is done."""
+    if packed.arena.is_filled:
+        return
     bias = None if part.bias is None else part.bias.detach().float().contiguous()
     scale = None
     if isinstance(part, QuantLinear):

@@ -1,4 +1,4 @@
-"""Quantise a checkpoint's folder into another folder. Knows nothing of terminals or of how codes are found.
+"""Quantise a checkpoint, a folder or a GGUF file, into a folder. Knows nothing of terminals or of codes.
 
 What is written loads as the same bits that quantising at load gives. Tensors are named as our graphs name
 them, since fused and transposed projections were taken apart before they became codes.
@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from cynosure.core.errors import EnvironmentFault, InputError, UnknownOption
 from cynosure.models.brand import TensorSource
 from cynosure.models.checkpoint import choose_dtype, fill, open_weights
-from cynosure.models.config_reader import read_config
 from cynosure.models.fingerprint import digests_of
-from cynosure.models.gguf.header import is_gguf
+from cynosure.models.gguf.folder_files import folder_files
+from cynosure.models.gguf.header import is_gguf, read_gguf
 from cynosure.models.hub import WANTED, resolve_checkpoint
 from cynosure.models.json_file import JsonValue
 from cynosure.models.load import empty_graph, graph_tensors, read_spec
@@ -32,6 +32,7 @@ from cynosure.models.quantize.graph import coded_layers
 from cynosure.models.quantize.scheme import CONFIG_KEY, QuantScheme, read_scheme
 from cynosure.models.safetensor_files import INDEX, SINGLE
 from cynosure.models.safetensor_writer import write_safetensors
+from cynosure.models.stored_config import place_of_config, stored_config
 
 #: Called with a stage, how much of it is done, and how much there is.
 Report = Callable[[str, int, int], None]
@@ -62,6 +63,8 @@ def quantise_folder(
 ) -> Written:
     """Write the checkpoint `source` in codes to the new folder `out`, whole or not at all.
 
+    A GGUF file's own codes are read as the numbers that they stand for, and quantised anew.
+
     Raises:
         CheckpointError: the checkpoint is absent, damaged, or of a kind that is not served here.
         UnknownOption: it is quantised already.
@@ -69,14 +72,9 @@ def quantise_folder(
         EnvironmentFault: `out` can't be written.
     """
     folder = resolve_checkpoint(source)
-    if is_gguf(folder):
-        raise InputError(
-            f"{folder} is a GGUF file; a folder is needed to quantise into another. Load the file with "
-            f"--quantization {scheme.name} instead."
-        )
     if out.exists():
         raise InputError(f"{out} exists; nothing is overwritten. Name a folder that does not exist.")
-    config = read_config(folder)
+    config = stored_config(folder)
     graph, dtype = _quantised(folder, config, scheme, report)
     report("Writing", 0, 0)
     told = {"dtype": str(dtype).removeprefix("torch.")}
@@ -87,7 +85,7 @@ def quantise_folder(
     return Written(
         folder=out,
         scheme=scheme,
-        bytes_before=sum(path.stat().st_size for path in folder.glob("model*.safetensors")),
+        bytes_before=sum(path.stat().st_size for path in _weights_of(folder)),
         bytes_after=(out / SINGLE).stat().st_size,
         num_weights=sum(tables.values()) + sum(parameter.numel() for parameter in graph.parameters()),
     )
@@ -97,7 +95,7 @@ def _quantised(
     folder: Path, config: Mapping[str, JsonValue], scheme: QuantScheme, report: Report
 ) -> tuple[nn.Module, torch.dtype]:
     """Return the graph with its codes; what stays wide is as it is stored."""
-    stored = read_scheme(config, str(folder / "config.json"))
+    stored = read_scheme(config, place_of_config(folder))
     if stored is not None:
         raise UnknownOption(
             f"{folder} holds {stored.name} codes already. Name the checkpoint that they were made from."
@@ -138,9 +136,7 @@ def _write(folder: Path, out: Path, config: str, tensors: Mapping[str, Tensor]) 
     scratch = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         scratch.mkdir(parents=True)
-        for path in _rest(folder):
-            (scratch / path).parent.mkdir(exist_ok=True)
-            shutil.copyfile(folder / path, scratch / path)
+        _write_rest(folder, scratch)
         (scratch / "config.json").write_text(config)
         write_safetensors(scratch / SINGLE, tensors, metadata)
         scratch.rename(out)
@@ -150,6 +146,21 @@ def _write(folder: Path, out: Path, config: str, tensors: Mapping[str, Tensor]) 
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _weights_of(folder: Path) -> list[Path]:
+    return [folder] if is_gguf(folder) else [*folder.glob("model*.safetensors")]
+
+
+def _write_rest(folder: Path, out: Path) -> None:
+    """Write what stands beside config and weights: as it is, or as the GGUF file says it."""
+    texts = folder_files(read_gguf(folder)) if is_gguf(folder) else {}
+    for name, text in texts.items():
+        (out / name).parent.mkdir(exist_ok=True)
+        (out / name).write_text(text, encoding="utf-8")
+    for path in _rest(folder):
+        (out / path).parent.mkdir(exist_ok=True)
+        shutil.copyfile(folder / path, out / path)
 
 
 def _rest(folder: Path) -> list[Path]:

@@ -200,5 +200,6 @@ _KINDS: dict[str, Callable[[ConfigReader, _Lengths], tuple[RopeScaling, int]]] =
     "yarn": _yarn,
     "llama3": _llama3,
     "longrope": _longrope,
+    "mrope": _default,  # families that have it read its sections; to others they are unknown
     "su": _longrope,  # what LongRoPE was first called
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import final
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cynosure.attention.positions import Rope
@@ -26,11 +26,25 @@ class RotaryRows:
 
     def select(self, positions: Int[Tensor, " n"]) -> None:
         """Write the rows of `positions` to the first of `cos` and `sin`."""
-        num_tokens, last = positions.shape[0], int(positions.max())
-        if last >= self._cos.shape[0]:
-            self._extend(1 << last.bit_length())
+        num_tokens = positions.shape[0]
+        self.reach(int(positions.max()))
         torch.index_select(self._cos, 0, positions, out=self.cos[:num_tokens])
         torch.index_select(self._sin, 0, positions, out=self.sin[:num_tokens])
+
+    @property
+    def num_positions(self) -> int:
+        """How many positions the table holds now."""
+        return self._cos.shape[0]
+
+    @property
+    def whole(self) -> tuple[Float[Tensor, "num_positions half"], Float[Tensor, "num_positions half"]]:
+        """Cosines and sines of all positions; `reach` may put others in their place."""
+        return self._cos, self._sin
+
+    def reach(self, position: int) -> None:
+        """Have rows up to `position`."""
+        if position >= self.num_positions:
+            self._extend(1 << position.bit_length())
 
     def _extend(self, num_positions: int) -> None:
         table = self._position.tables(torch.arange(num_positions), self._dtype)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cynosure.attention import AttentionSpec, AttentionWeights, Sink
+from cynosure.attention.masks import reach
 from cynosure.attention.positions import Rotary
 from cynosure.cache import LayerShape
 from cynosure.models.forward_pass import AttentionBlock, ForwardPass
@@ -54,8 +55,8 @@ class SelfAttention(AttentionBlock):
     @property
     def cache_shape(self) -> LayerShape:
         """Rotated keys, and values."""
-        heads = self.spec.attention.heads
-        return LayerShape(heads.num_kv_heads, heads.head_dim, heads.v_head_dim)
+        heads, window = self.spec.attention.heads, reach(self.spec.attention.mask)
+        return LayerShape(heads.num_kv_heads, heads.head_dim, heads.v_head_dim, window)
 
     def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
         """Return what each token took from those it may attend to."""

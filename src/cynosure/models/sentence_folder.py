@@ -71,7 +71,7 @@ def read_sentence_folder(folder: Path) -> SentenceSpec:
     return SentenceSpec(
         encoder_folder=encoder_folder,
         poolings=_poolings(modules[1][1] / "config.json"),
-        dense=tuple(_dense(path) for name, path in rest if name == "Dense"),
+        dense=tuple(read_dense(path) for name, path in rest if name == "Dense"),
         is_normalized=bool(rest) and rest[-1][0] == "Normalize",
         max_tokens=_max_tokens(encoder_folder),
     )
@@ -127,7 +127,12 @@ def _poolings(path: Path) -> tuple[Pooling, ...]:
     return tuple(named)
 
 
-def _dense(folder: Path) -> DenseSpec:
+def read_dense(folder: Path) -> DenseSpec:
+    """Read the config of a projection.
+
+    Raises:
+        UnsupportedConfig: An option that nothing here computes; the message names it.
+    """
     reader = ConfigReader(read_json_object(folder / "config.json"), str(folder / "config.json"))
     kind = reader.take("activation_function", str, "torch.nn.modules.activation.Tanh").rpartition(".")[2]
     if kind not in _DENSE_ACTIVATIONS:
@@ -142,6 +147,7 @@ def _dense(folder: Path) -> DenseSpec:
         has_bias=reader.take("bias", bool, True),
         activation=_DENSE_ACTIVATIONS[kind],
     )
+    reader.ignore(neutral={"use_residual": False})
     reader.finish()
     return spec
 

@@ -8,7 +8,7 @@ import torch
 
 from cynosure.core.errors import InputError, InputTooLong
 from cynosure.models.batch import Batch
-from cynosure.models.encoder_decoder import EncoderDecoder
+from cynosure.models.encoder_decoder import EncoderDecoder, Memory
 
 
 @torch.inference_mode()
@@ -46,13 +46,35 @@ def generate_seq2seq(
             f"max_new_tokens is {max_new_tokens}; max_model_len is {limit}. Ask for less, or declare more."
         )
     encoded = model.encode(Batch.pack(prompts), backend=backend)
-    cache = model.new_cache(len(prompts), max_new_tokens)
-    answers: list[list[int]] = [[] for _ in prompts]
-    last = [start_id] * len(prompts)
+    starts = [[start_id]] * len(prompts)
+    return answer_from(
+        model, encoded, starts, max_new_tokens=max_new_tokens, eos_ids=eos_ids, backend=backend
+    )
+
+
+@torch.inference_mode()
+def answer_from(
+    model: EncoderDecoder,
+    encoded: Memory,
+    starts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    eos_ids: Collection[int] = (),
+    backend: str = "auto",
+) -> list[list[int]]:
+    """Return the new tokens of each answer; `starts` are what they begin with.
+
+    Raises:
+        InputTooLong: an answer passes the positions that the model has.
+    """
+    cache = model.new_cache(len(starts), max(map(len, starts)) + max_new_tokens)
+    answers: list[list[int]] = [[] for _ in starts]
+    new: Sequence[Sequence[int]] = starts
     for _ in range(max_new_tokens):
-        batch = Batch.pack([[token] for token in last], past_lens=cache.lengths, max_len=cache.max_len)
+        batch = Batch.pack(new, past_lens=cache.lengths, max_len=cache.max_len)
         hidden = model.decode(batch, cache, encoded, backend=backend).hidden
-        last = model.logits(hidden).argmax(-1).tolist()
+        last = model.logits(hidden[batch.last_rows]).argmax(-1).tolist()
+        new = [[token] for token in last]
         for answer, token in zip(answers, last, strict=True):
             if not answer or answer[-1] not in eos_ids:
                 answer.append(token)

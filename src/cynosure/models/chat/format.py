@@ -9,6 +9,7 @@ from cynosure.core.errors import UnknownOption
 from cynosure.models.chat import reasoning
 from cynosure.models.chat.answer import AnswerReader
 from cynosure.models.chat.answer_grammar import Thinking
+from cynosure.models.chat.earlier import Earlier
 from cynosure.models.chat.prompt import ChatPrompt, Message, build_chat_prompt
 from cynosure.models.chat.reasoning import ReasoningSplit
 from cynosure.models.chat.template import ChatTemplate
@@ -27,6 +28,7 @@ class ChatFormat:
         tool_format: How the model calls functions; None where it does not, or nobody here knows how.
         has_reasoning: Whether the model thinks between tags before it answers.
         build: What makes a prompt of messages; who must see every text first puts itself there.
+        earlier: What was generated before, whose tokens are kept.
     """
 
     template: ChatTemplate
@@ -34,6 +36,7 @@ class ChatFormat:
     tool_format: ToolFormat | None
     has_reasoning: bool
     build: Callable[..., ChatPrompt] = build_chat_prompt
+    earlier: Earlier | None = None
 
     @classmethod
     def of(
@@ -73,8 +76,9 @@ class ChatFormat:
         *,
         add_generation_prompt: bool = True,
         variables: Mapping[str, object] | None = None,
+        from_text: bool = False,
     ) -> ChatPrompt:
-        """The conversation in tokens.
+        """The conversation in tokens; `from_text` alone, whatever was generated before.
 
         Raises:
             UnknownOption: The template reads no tools, or not one of the variables.
@@ -96,6 +100,7 @@ class ChatFormat:
             tools=[tool.schema for tool in tools] or None,
             add_generation_prompt=add_generation_prompt,
             variables=variables,
+            earlier=None if from_text else self.earlier,
         )
 
     def is_thinking_after(self, prompt: ChatPrompt) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
+from cynosure.models.chat.earlier import Earlier, Splice, splices_in
 from cynosure.models.chat.template import REASONING_KEYS, ChatTemplate, RenderedPrompt, is_role_path
 from cynosure.models.chat.template_process import CallerRun
 from cynosure.models.text.tokenizer import Encoding, Tokenizer
@@ -108,6 +109,7 @@ def build_chat_prompt(
     tools: Sequence[Mapping[str, object]] | None = None,
     add_generation_prompt: bool = True,
     variables: Mapping[str, object] | None = None,
+    earlier: Earlier | None = None,
 ) -> ChatPrompt:
     """Render and encode a conversation.
 
@@ -118,6 +120,7 @@ def build_chat_prompt(
         tools: JSON schemas of functions.
         add_generation_prompt: Whether to open the assistant's turn at the end.
         variables: What else the template reads.
+        earlier: What was generated before; where the conversation repeats it, its tokens stand for the text.
 
     Raises:
         TemplateError: The template refuses the messages, fails, or runs over a limit.
@@ -130,13 +133,14 @@ def build_chat_prompt(
         variables=variables,
     )
     origin = _Origin(messages, bool(tools), rendered)
-    encoding = _encoded(tokenizer, rendered, origin)
+    splices = [] if earlier is None else splices_in(rendered, tokenizer, earlier)
+    ids, spans = _encoded(tokenizer, rendered, origin, splices)
     owners, offsets = [], []
-    for span in _untrimmed(tokenizer, encoding, rendered.text):
+    for span in _untrimmed(tokenizer, ids, spans, rendered.text):
         owner, offset = origin.of(*span)
         owners.append(owner)
         offsets.append(offset)
-    return ChatPrompt(rendered.text, encoding.ids, origin.segments, tuple(owners), tuple(offsets))
+    return ChatPrompt(rendered.text, tuple(ids), origin.segments, tuple(owners), tuple(offsets))
 
 
 def _as_templates_read(messages: Sequence[Message]) -> list[dict[str, object]]:
@@ -160,9 +164,25 @@ def _as_templates_read(messages: Sequence[Message]) -> list[dict[str, object]]:
     return read
 
 
-def _encoded(tokenizer: Tokenizer, rendered: RenderedPrompt, origin: _Origin) -> Encoding:
-    """Encode; a control token that only the tokenizer's normalizer made of a caller's text is spelled out."""
-    encoding = tokenizer.encode_prompt(rendered.text, rendered.literals)
+def _encoded(
+    tokenizer: Tokenizer, rendered: RenderedPrompt, origin: _Origin, splices: Sequence[Splice]
+) -> tuple[list[int], list[Span]]:
+    """Tokens and their spans: those that are known, and between them what the tokenizer makes of the text."""
+    ids: list[int] = []
+    spans: list[Span] = []
+    position = 0
+    for splice in splices:
+        between = _between(tokenizer, rendered, origin, (position, splice.start))
+        ids += [*between.ids, *splice.token_ids]
+        spans += [*between.offsets, *splice.offsets]
+        position = splice.end
+    rest = _between(tokenizer, rendered, origin, (position, len(rendered.text)))
+    return [*ids, *rest.ids], [*spans, *rest.offsets]
+
+
+def _between(tokenizer: Tokenizer, rendered: RenderedPrompt, origin: _Origin, part: Span) -> Encoding:
+    """Encode a part; control tokens that the tokenizer's normalizer made of a caller's text are spelled."""
+    encoding = tokenizer.encode_prompt(rendered.text, rendered.literals, part)
     forged = {
         span
         for span, is_special in zip(encoding.offsets, encoding.special, strict=True)
@@ -170,13 +190,13 @@ def _encoded(tokenizer: Tokenizer, rendered: RenderedPrompt, origin: _Origin) ->
     }
     if not forged:
         return encoding
-    return tokenizer.encode_prompt(rendered.text, sorted({*rendered.literals, *forged}))
+    return tokenizer.encode_prompt(rendered.text, sorted({*rendered.literals, *forged}), part)
 
 
-def _untrimmed(tokenizer: Tokenizer, encoding: Encoding, text: str) -> Iterator[Span]:
+def _untrimmed(tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span], text: str) -> Iterator[Span]:
     """The spans of the tokens with the spaces that some byte-level tokenizers leave out of them."""
     position = 0
-    for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+    for token_id, (start, end) in zip(ids, spans, strict=True):
         if position < start and not text[position:start].strip(" "):
             token = tokenizer.id_to_token(token_id) or ""
             num_spaces = len(token) - len(token.lstrip(_BYTE_SPACE))

@@ -113,7 +113,15 @@ class TemplateProcess:
                 f"no process for the chat template can be started: {error.strerror}. Free memory or process "
                 "slots."
             ) from error
-        self._ask(json.dumps(asdict(self._limits)), _START_SECONDS)
+        child = self._child
+        if child.ask(json.dumps(asdict(self._limits)), _START_SECONDS) is None:
+            self._end()
+            how = f"did not start within {_START_SECONDS:g} s"
+            if not child.has_timed_out:
+                how = f"ended as it started ({child.last_words})"
+            raise EnvironmentFault(
+                f"the process for the chat template {how}. Free memory, or install cynosure again."
+            )
         try:
             self._ask(json.dumps({"template": self._source}), self._limits.max_seconds)
         except TemplateError:

@@ -145,14 +145,24 @@ def rename(spec: EncoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
     return with_joined_qkv(found, len(spec.layers))
 
 
-def with_joined_qkv(found: dict[str, TensorSource], num_layers: int) -> dict[str, TensorSource]:
-    """Put one projection in the place of each layer's `query`, `key` and `value`."""
+def with_joined_qkv(
+    found: dict[str, TensorSource], num_layers: int, below: str = "", part: str = ""
+) -> dict[str, TensorSource]:
+    """Put one projection in the place of each layer's `query`, `key` and `value`.
+
+    Args:
+        found: the tensors by the graph's names.
+        num_layers: how many layers there are.
+        below: what stands before the names of layers.
+        part: what stands between attention and the three, such as `far.`.
+    """
     for layer in range(num_layers):
+        attention = f"{below}layers.{layer}.attention.{part}"
         for leaf in ("weight", "bias"):
-            names = [f"layers.{layer}.attention.{part}.{leaf}" for part in ("query", "key", "value")]
+            names = [f"{attention}{name}.{leaf}" for name in ("query", "key", "value")]
             if all(name in found for name in names):
-                parts = [found.pop(name) for name in names]
-                found[f"layers.{layer}.attention.qkv.{leaf}"] = partial(_joined, parts)
+                thirds = [found.pop(name) for name in names]
+                found[f"{attention}qkv.{leaf}"] = partial(_joined, thirds)
     return found
 
 
@@ -179,7 +189,18 @@ _HEADS = {
     "BertForQuestionAnswering": HeadKind.SPAN,
 }
 
-BRANDS = tuple(
-    Brand(architecture, ModelKind.ENCODER, partial(parse, kind=kind), Encoder, rename, UNREAD)
-    for architecture, kind in _HEADS.items()
+BRANDS = (
+    *(
+        Brand(architecture, ModelKind.ENCODER, partial(parse, kind=kind), Encoder, rename, UNREAD)
+        for architecture, kind in _HEADS.items()
+    ),
+    # ColBERT's own files: its projection, which lies beside the encoder, is read by who compares tokens.
+    Brand(
+        "HF_ColBERT",
+        ModelKind.ENCODER,
+        partial(parse, kind=None),
+        Encoder,
+        rename,
+        (*UNREAD, "linear.weight"),
+    ),
 )

@@ -1,6 +1,6 @@
-"""Read mixtures of experts on Llama's layers: Mixtral, Qwen2-MoE, Qwen3-MoE. Runs nothing.
+"""Read mixtures of experts on Llama's layers: Mixtral, OLMoE, Qwen2-MoE, Qwen3-MoE. Runs nothing.
 
-Mixtral (arXiv 2401.04088), Qwen2-MoE (2407.10671, section 2.2.2), Qwen3-MoE (2505.09388).
+Mixtral (arXiv 2401.04088), OLMoE (2409.02060), Qwen2-MoE (2407.10671, section 2.2.2), Qwen3-MoE (2505.09388).
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class _Switches:
     windows: Callable[[ConfigReader, int], Windows]
     halves: Callable[[ConfigReader, int], tuple[FeedForwardSpec, ...]]
     theta: float = 10_000.0
+    eps: float = 1e-6
     has_qk_norm: bool = False
+    is_qk_norm_whole: bool = False
 
 
 def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
@@ -62,7 +64,7 @@ def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
         num_layers = reader.take("num_hidden_layers", int, positive=True)
         heads = read_heads(reader, hidden_size)
         rope = read_rope(reader, heads.head_dim, theta=switches.theta, share=None)
-        norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, 1e-6, positive=True))
+        norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, switches.eps, positive=True))
         biases = switches.biases(reader)
         windows = switches.windows(reader, num_layers)
         halves = switches.halves(reader, num_layers)
@@ -72,6 +74,7 @@ def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
                 biases.qkv,
                 biases.out,
                 norm if switches.has_qk_norm else None,
+                switches.is_qk_norm_whole,
             )
             for window in windows
         }
@@ -89,6 +92,10 @@ def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
         return spec
 
     return parse
+
+
+def _no_windows(reader: ConfigReader, num_layers: int) -> Windows:
+    return (None,) * num_layers
 
 
 def _same_window(reader: ConfigReader, num_layers: int) -> Windows:
@@ -125,6 +132,16 @@ def _mixtral_halves(reader: ConfigReader, num_layers: int) -> tuple[FeedForwardS
     expert = MlpSpec(reader.take("intermediate_size", int, positive=True), _activation(reader))
     num_experts = reader.take("num_local_experts", int, 8, positive=True)
     router = SoftmaxRouterSpec(_num_chosen(reader, num_experts, 2))
+    return (MoeSpec(num_experts, router, expert),) * num_layers
+
+
+def _olmoe_halves(reader: ConfigReader, num_layers: int) -> tuple[FeedForwardSpec, ...]:
+    # The published graph would clip behind the norms of queries and keys; no published file asks for it.
+    reader.expect("clip_qkv", [None])
+    expert = MlpSpec(reader.take("intermediate_size", int, positive=True), _activation(reader))
+    num_experts = reader.take("num_experts", int, 64, positive=True)
+    chosen = _num_chosen(reader, num_experts, 8)
+    router = SoftmaxRouterSpec(chosen, reader.take("norm_topk_prob", bool, False))
     return (MoeSpec(num_experts, router, expert),) * num_layers
 
 
@@ -208,7 +225,16 @@ def _brand(architecture: str, switches: _Switches) -> Brand:
 
 
 BRANDS: tuple[Brand, ...] = (
-    _brand("MixtralForCausalLM", _Switches(_no_biases, _same_window, _mixtral_halves, theta=1_000_000.0)),
+    _brand(
+        "MixtralForCausalLM",
+        _Switches(_no_biases, _same_window, _mixtral_halves, theta=1_000_000.0, eps=1e-5),
+    ),
+    _brand(
+        "OlmoeForCausalLM",
+        _Switches(
+            _stated_biases, _no_windows, _olmoe_halves, eps=1e-5, has_qk_norm=True, is_qk_norm_whole=True
+        ),
+    ),
     _brand("Qwen2MoeForCausalLM", _Switches(_qkv_biases, _lower_windows, _qwen_halves(has_shared=True))),
     _brand(
         "Qwen3MoeForCausalLM",

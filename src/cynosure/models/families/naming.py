@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 from torch import Tensor
@@ -37,9 +37,34 @@ def rename(
         stack: what stands before a layer's number, such as `layers.`.
         prefix: what every name but the head's may begin with, such as `model.`.
     """
+    return _renamed(weights, weights.names(), outer, inner, (stack, prefix, ""))
+
+
+def rename_part(
+    weights: Weights,
+    outer: Mapping[str, Target],
+    inner: Mapping[str, Target],
+    *,
+    stack: str,
+    source: str,
+    target: str,
+) -> dict[str, TensorSource]:
+    """Return what `rename` does, of the tensors below `source` alone, by their names below `target`."""
+    names = [name for name in weights.names() if name.startswith(source)]
+    return _renamed(weights, names, outer, inner, (stack, source, target))
+
+
+def _renamed(
+    weights: Weights,
+    names: Iterable[str],
+    outer: Mapping[str, Target],
+    inner: Mapping[str, Target],
+    places: tuple[str, str, str],
+) -> dict[str, TensorSource]:
     found: dict[str, TensorSource] = {}
-    for name in weights.names():
-        short = name.removeprefix(prefix)
+    stack, source, below = places
+    for name in names:
+        short = name.removeprefix(source)
         layer = _NUMBERED.fullmatch(short)
         if layer is not None and layer["stack"] == stack:
             place, table, short = f"layers.{layer['index']}.", inner, layer["rest"]
@@ -52,7 +77,7 @@ def rename(
             continue
         parts = {target: None} if isinstance(target, str) else target
         for part, change in parts.items():
-            found[f"{place}{part}{leaf}"] = weights.later(name, change)
+            found[f"{below}{place}{part}{leaf}"] = weights.later(name, change)
     return found
 
 

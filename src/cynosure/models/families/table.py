@@ -7,9 +7,13 @@ from types import MappingProxyType
 
 from cynosure.models.brand import Brand
 from cynosure.models.families import (
+    bart,
     bert,
+    big_bird,
     bloom,
+    clip,
     cohere2,
+    deberta,
     deepseek,
     distilbert,
     falcon,
@@ -20,16 +24,26 @@ from cynosure.models.families import (
     gpt_neox,
     gpt_oss,
     granite,
+    led,
     llama,
+    llava,
+    longformer,
     mixture,
     modernbert,
     mpnet,
     mpt,
     olmo2,
+    opt,
+    pegasus_x,
+    phi,
+    qwen2_vl,
     roberta,
+    siglip,
     smollm3,
     starcoder2,
     t5,
+    vit,
+    whisper,
 )
 
 _ROWS: tuple[Brand, ...] = (
@@ -49,16 +63,31 @@ _ROWS: tuple[Brand, ...] = (
     *mixture.BRANDS,
     *mpt.BRANDS,
     *olmo2.BRANDS,
+    *opt.BRANDS,
+    *phi.BRANDS,
     *smollm3.BRANDS,
     *starcoder2.BRANDS,
     # Encoders.
     *bert.BRANDS,
+    *big_bird.BRANDS,
+    *deberta.BRANDS,
     *distilbert.BRANDS,
+    *longformer.BRANDS,
     *modernbert.BRANDS,
     *mpnet.BRANDS,
     *roberta.BRANDS,
     # Encoder-decoders, and their encoders alone.
+    *bart.BRANDS,
+    *led.BRANDS,
+    *pegasus_x.BRANDS,
     *t5.BRANDS,
+    *whisper.BRANDS,
+    # Encoders of images, alone or beside one of texts, or before a decoder.
+    *clip.BRANDS,
+    *llava.BRANDS,
+    *qwen2_vl.BRANDS,
+    *siglip.BRANDS,
+    *vit.BRANDS,
 )
 
 BRANDS: Mapping[str, Brand] = MappingProxyType({brand.architecture: brand for brand in _ROWS})

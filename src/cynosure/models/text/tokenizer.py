@@ -149,7 +149,7 @@ class Tokenizer:
         parts = [self._part(text, allow_special) for text in (first, second)]
         return self._finished(parts, True, max_length, truncate)
 
-    def encode_prompt(self, text: str, literals: Sequence[Span] = ()) -> Encoding:
+    def encode_prompt(self, text: str, literals: Sequence[Span] = (), part: Span | None = None) -> Encoding:
         """Encode a rendered chat, whose control tokens count, save for the spans of `literals`.
 
         Nothing is added: a template writes its own begin token.
@@ -157,15 +157,26 @@ class Tokenizer:
         Args:
             text: What a chat template rendered.
             literals: Sorted spans of control tokens that came out of a message; they become characters.
+            part: Which of the text to encode, in code points; all of it where nothing is said.
         """
         _check_unicode(text)
+        position, stop = part or (0, len(text))
         pieces = []
-        position = 0
         for start, end in literals:
-            pieces += [(position, start, self._raw), *self._broken(text, start, end)]
-            position = end
-        part = _join(text, [*pieces, (position, len(text), self._raw)])
-        return self._finished([part], False, None, False)
+            start, end = max(start, position), min(end, stop)
+            if start <= end:  # an empty one cuts too
+                pieces += [(position, start, self._raw), *self._broken(text, start, end)]
+                position = end
+        whole = _join(text, [*pieces, (position, stop, self._raw)])
+        return self._finished([whole], False, None, False)
+
+    def control_spans(self, text: str) -> list[Span]:
+        """Where control tokens are written in a text, whoever wrote them; sorted, in code points."""
+        return [match.span() for match in self._control_pattern.finditer(text)]
+
+    def is_control(self, token_id: int) -> bool:
+        """Whether a token must not come from a user's text."""
+        return token_id in self._control_ids
 
     def encode_later(self, text: str) -> tuple[int, ...]:
         """The tokens of a text that goes on from another: nothing is put before it, and none are added."""

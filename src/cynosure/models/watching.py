@@ -1,0 +1,200 @@
+"""Say which queries of a pass are watched, and fold what they attended to. Knows nothing of requests.
+
+A pass computes what it computes; beside it, the rows that are watched give the log-sum-exp of the scores of
+each segment. Averages over heads and layers are taken of shares, which sum to 1 for each head.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from itertools import groupby
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from cynosure.attention import AttentionPlan, AttentionSpec, AttentionWeights, Source, Watch, attend
+from cynosure.attention.plan import KeyPlan, QueryPlan, cumulative
+
+#: Keys `start <= key < stop` of a sequence belong to a segment: `(segment, start, stop)`.
+SegmentRun = tuple[int, int, int]
+#: Layers and query heads of each, sorted.
+HeadsByLayer = tuple[tuple[int, tuple[int, ...]], ...]
+
+
+@lru_cache(maxsize=256)
+def by_layer(heads: tuple[tuple[int, int], ...]) -> HeadsByLayer:
+    """Sorted pairs of a layer and a head, by layer."""
+    groups = groupby(heads, key=lambda pair: pair[0])
+    return tuple((layer, tuple(head for _, head in pairs)) for layer, pairs in groups)
+
+
+@dataclass(frozen=True)
+class WatchedRows:
+    """Queries of one sequence, as rows of the batch, and to whom its keys belong.
+
+    `runs` cover all keys of the sequence in order; a segment may have several runs, or none yet.
+    """
+
+    sequence: int
+    rows: tuple[int, ...]
+    runs: tuple[SegmentRun, ...]
+    num_segments: int
+    heads: HeadsByLayer
+
+
+@dataclass(frozen=True)
+class PassWatch:
+    """What is watched in a pass, its sequences in order."""
+
+    parts: tuple[WatchedRows, ...]
+
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """All watched rows of the batch, in order."""
+        return tuple(row for part in self.parts for row in part.rows)
+
+    @cached_property
+    def num_segments(self) -> int:
+        """The most that a sequence has."""
+        return max(part.num_segments for part in self.parts)
+
+    @cached_property
+    def heads(self) -> HeadsByLayer:
+        """The heads that somebody watches."""
+        first = self.parts[0].heads
+        if all(part.heads is first for part in self.parts):
+            return first
+        pairs = {(layer, head) for part in self.parts for layer, heads in part.heads for head in heads}
+        return by_layer(tuple(sorted(pairs)))
+
+
+@dataclass(frozen=True, eq=False)
+class Shares:
+    """What each watched row attended to, averaged over its heads; `mass` and `sink` sum to 1."""
+
+    mass: Float32[np.ndarray, "rows segments"]
+    sink: Float32[np.ndarray, " rows"]
+    entropy_bits: Float32[np.ndarray, " rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerSeen:
+    """Log-sum-exps and mean scores of a layer's watched heads, in nats; `sink_lse` where there is a sink."""
+
+    mass_lse: Float32[np.ndarray, "rows heads segments"]
+    mean_score: Float32[np.ndarray, "rows heads"]
+    sink_lse: Float32[np.ndarray, "rows heads"] | None = None
+
+
+def shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
+    """Average each row over the heads that are watched in its sequence."""
+    layers = [seen[layer] for layer, _ in watch.heads]
+    mass_lse = _side_by_side([layer.mass_lse for layer in layers])
+    mean_score = _side_by_side([layer.mean_score for layer in layers])
+    total = np.logaddexp.reduce(mass_lse, axis=-1)
+    sink_lse = None
+    if any(layer.sink_lse is not None for layer in layers):
+        none = np.full_like(layers[0].mean_score, -np.inf)
+        sink_lse = _side_by_side([none if one.sink_lse is None else one.sink_lse for one in layers])
+        total = np.logaddexp(total, sink_lse)
+    # A head that sees nothing attends to nothing.
+    sees = total > -np.inf
+    floor = np.where(sees, total, np.float32(0))
+    weights = np.concatenate([_weights(watch.heads, part.heads, len(part.rows)) for part in watch.parts])
+    mass = (weights[:, None] @ np.exp(mass_lse - floor[..., None]))[:, 0]
+    entropy = (weights * (floor - np.where(sees, mean_score, np.float32(0)))).sum(-1)
+    sink = np.zeros(len(weights), np.float32)
+    if sink_lse is not None:
+        sink = (weights * np.exp(sink_lse - floor)).sum(-1)
+    return Shares(mass, sink, entropy / np.float32(math.log(2.0)))
+
+
+def _side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The heads of all layers."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
+
+
+@lru_cache(maxsize=256)
+def _weights(watched: HeadsByLayer, wanted: HeadsByLayer, num_rows: int) -> Float32[np.ndarray, "rows heads"]:
+    """What each watched head counts for the rows of a sequence: the same, or nothing."""
+    own = {(layer, head) for layer, heads in wanted for head in heads}
+    counts = [float((layer, head) in own) for layer, heads in watched for head in heads]
+    return np.tile(np.array(counts, np.float32) / np.float32(len(own)), (num_rows, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Observer:
+    """Watches a pass that runs as modules: what is watched is computed a second time, for its rows alone.
+
+    So whatever computes the output, in whatever splits, watching can't change it.
+    """
+
+    watch: PassWatch
+    seen: dict[int, LayerSeen] = field(default_factory=dict)
+    _plans: dict[int, tuple[AttentionPlan, AttentionPlan]] = field(default_factory=dict)
+
+    def observe(
+        self,
+        layer: int,
+        spec: AttentionSpec,
+        q: Float[Tensor, "n h d"],
+        source: Source,
+        plan: AttentionPlan,
+        weights: AttentionWeights,
+    ) -> None:
+        """Keep what the watched rows of a layer attend to, where it is watched."""
+        heads = dict(self.watch.heads).get(layer)
+        if heads is None:
+            return
+        if id(plan) not in self._plans:
+            # The whole plan is kept too: its id is its own while it lives.
+            self._plans[id(plan)] = plan, _plan_of_rows(plan, self.watch)
+        _, own = self._plans[id(plan)]
+        rows = torch.tensor(self.watch.rows, device=q.device)
+        wanted = Watch(entropy=True, heads=heads)
+        state = attend(spec, q[rows], [source], own, weights=weights, watch=wanted)
+        assert state.stats is not None
+        mass, sink, mean = state.stats.mass_lse, state.stats.sink_lse, state.stats.mean_score
+        assert mass is not None
+        assert mean is not None
+        self.seen[layer] = LayerSeen(_numbers(mass), _numbers(mean), None if sink is None else _numbers(sink))
+
+
+def _plan_of_rows(plan: AttentionPlan, watch: PassWatch) -> AttentionPlan:
+    """The same keys for the watched sequences, and their watched queries alone."""
+    queries, (keys,) = plan.queries, plan.keys
+    assert keys.block_table is not None, "what is watched is in pages"
+    assert queries.nodes is None, "trees are not watched"
+    rows = torch.tensor(watch.rows, device=queries.positions.device)
+    sequences = torch.tensor([part.sequence for part in watch.parts], device=rows.device)
+    spans = [(keys.offsets[part.sequence], keys.offsets[part.sequence + 1]) for part in watch.parts]
+    columns = torch.cat([torch.arange(start, stop, device=rows.device) for start, stop in spans])
+    segments = [
+        torch.full((stop - start,), segment) for part in watch.parts for segment, start, stop in part.runs
+    ]
+    chosen = KeyPlan(
+        cumulative([stop - start for start, stop in spans]).to(rows.device),
+        keys.positions[columns],
+        block_table=keys.block_table[sequences],
+        segments=torch.cat(segments).to(rows.device),
+        documents=None if keys.documents is None else keys.documents[columns],
+        spans=None if keys.spans is None else keys.spans[columns],
+        bias=None if keys.bias is None else keys.bias[columns],
+        is_always_visible=keys.is_always_visible,
+    )
+    asking = QueryPlan(
+        cumulative([len(part.rows) for part in watch.parts]).to(rows.device),
+        queries.positions[rows],
+        documents=None if queries.documents is None else queries.documents[rows],
+        spans=None if queries.spans is None else queries.spans[rows],
+    )
+    return replace(plan, queries=asking, keys=(chosen,), num_segments=watch.num_segments)
+
+
+def _numbers(values: Tensor) -> Float32[np.ndarray, "..."]:
+    return values.float().cpu().numpy()
