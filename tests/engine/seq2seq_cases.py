@@ -12,6 +12,7 @@ import torch
 from transformers import T5ForConditionalGeneration
 
 from cynosure.engine import Request, SamplingParams
+from cynosure.engine.answer_rules import AnswerRules
 from cynosure.engine.beam_params import BeamParams, EarlyStopping
 from cynosure.engine.seq2seq.core import Seq2SeqCore
 from cynosure.engine.settings import EngineSettings
@@ -42,7 +43,7 @@ def pair_of(variant: str = "v1.1") -> Pair:
 def new_core(
     graph: EncoderDecoder, settings: EngineSettings = SMALL, eos_token_ids: Sequence[int] = ()
 ) -> Seq2SeqCore:
-    return Seq2SeqCore(graph, eos_token_ids, settings, start_id=0, model_id="tiny")
+    return Seq2SeqCore(graph, eos_token_ids, settings, rules=AnswerRules(0), model_id="tiny")
 
 
 def ask(

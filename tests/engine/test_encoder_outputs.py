@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cynosure.cache import CacheKey, PagePool
 from cynosure.engine.encoder_outputs import EncoderOutput, EncoderOutputs, key_of_input
+from cynosure.engine.features import Features
 
 A = CacheKey(tenant="a", model="m", dtype="float32")
 IDS = (5, 6, 7)
@@ -30,7 +32,7 @@ IDS = (5, 6, 7)
 def test_whatever_differs_is_not_found(other: CacheKey) -> None:
     outputs = EncoderOutputs(PagePool(8), 2)
     mine = key_of_input(A, IDS)
-    assert outputs.add(mine, IDS) is not None
+    assert outputs.add(mine, 3) is not None
     assert outputs.read(mine, 3) is not None
     assert outputs.read(other, 3) is None
     assert outputs.read(None, 3) is None
@@ -39,11 +41,20 @@ def test_whatever_differs_is_not_found(other: CacheKey) -> None:
     assert (outputs.num_sought, outputs.num_found) == (6, 3)
 
 
+def test_features_that_differ_in_a_number_or_in_their_shape_are_not_found() -> None:
+    numbers = np.arange(12, dtype=np.float32).reshape(3, 4)
+    mine, turned, other = numbers.copy(), numbers.reshape(4, 3), numbers.copy()
+    other[2, 3] = 12.5
+    key = key_of_input(A, Features.of(mine))
+    assert key == key_of_input(A, Features.of(numbers))
+    assert key not in {key_of_input(A, Features.of(one)) for one in (turned, other)}
+
+
 def test_an_output_that_was_never_written_is_gone_with_its_reader() -> None:
     pool = PagePool(4)
     outputs = EncoderOutputs(pool, 2)
     key = key_of_input(A, IDS)
-    output = outputs.add(key, IDS)
+    output = outputs.add(key, 3)
     assert output is not None
     outputs.release(output)
     assert outputs.read(key, 3) is None
@@ -59,10 +70,10 @@ def test_pages_are_accounted_for_and_readers_keep_theirs(acts: list[tuple[int, s
         tokens = tuple(range(number + 1))
         key = key_of_input(A, tokens)
         if act == "read":
-            output = outputs.read(key, len(tokens)) or outputs.add(key, tokens)
+            output = outputs.read(key, len(tokens)) or outputs.add(key, len(tokens))
             if output is not None:
                 output.is_written = True
-                assert output.token_ids == tokens
+                assert output.key == key
                 reading.setdefault(number, []).append(output)
         elif act == "release" and reading.get(number):
             outputs.release(reading[number].pop())

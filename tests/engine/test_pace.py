@@ -32,3 +32,35 @@ def test_the_means_follow_what_is_new_slowly() -> None:
     for _ in range(50):
         pace.note_answer(10)
     assert 10 < pace.rates.answer_tokens < 12
+
+
+def test_turns_of_others_count_while_there_is_work() -> None:
+    pace = Pace()
+    pace.begin(10.0)
+    pace.end(10.1, 0, was_work=True, is_more=True)
+    assert pace.rates.step_s == pytest.approx(0.1)
+    # Another model computed for 0.9 s before the next step.
+    pace.begin(11.0)
+    pace.end(11.1, 0, was_work=True, is_more=False)
+    assert pace.rates.step_s == pytest.approx(0.1 + 0.1 * (1.0 - 0.1))
+
+
+@pytest.mark.parametrize("how", ["ended", "rested", "broke"])
+def test_idle_time_counts_to_no_step(how: str) -> None:
+    pace = Pace()
+    pace.begin(10.0)
+    pace.end(10.1, 0, was_work=True, is_more=how != "ended")
+    if how == "rested":
+        pace.rest()
+    if how == "broke":
+        pace.begin(10.1)
+    pace.begin(5000.0)
+    pace.end(5000.1, 0, was_work=True, is_more=False)
+    assert pace.rates.step_s == pytest.approx(0.1)
+
+
+def test_a_step_that_computed_nothing_teaches_nothing() -> None:
+    pace = Pace()
+    pace.begin(10.0)
+    pace.end(19.0, 0, was_work=False, is_more=False)
+    assert pace.rates.step_s is None

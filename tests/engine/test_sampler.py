@@ -22,7 +22,15 @@ from transformers.generation.logits_process import (
 
 from cynosure.core.errors import EngineFault, InputError
 from cynosure.engine import filters
-from cynosure.engine.sampler import Row, SampledToken, SampleError, new_dice, sample
+from cynosure.engine.sampler import (
+    SUMMED_TOGETHER,
+    Row,
+    SampledToken,
+    SampleError,
+    _place_of,
+    new_dice,
+    sample,
+)
 from cynosure.engine.sampling import SamplingParams
 
 GREEDY = SamplingParams(64, temperature=0.0)
@@ -248,6 +256,7 @@ def test_only_rows_that_are_filtered_by_rank_sort(monkeypatch: pytest.MonkeyPatc
     for name in ("sort", "topk"):
         monkeypatch.setattr(Tensor, name, refuse)
     monkeypatch.setattr(filters, "_descending", refuse)
+    monkeypatch.setattr(filters, "_largest_but", refuse)
     sample(torch.randn(3, 99), [row(GREEDY), row(FREE), row(replace(FREE, min_p=0.1))])
     for params in (replace(FREE, top_p=0.5), replace(FREE, top_k=5), replace(FREE, typical_p=0.5)):
         with pytest.raises(RuntimeError, match="sorted"):
@@ -259,3 +268,24 @@ def test_what_has_no_probability_is_never_drawn(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.zeros((), dtype=torch.float64))
     allowed = torch.tensor([False, False, True, True])
     assert one(torch.zeros(4), row(allowed=allowed)).token_id == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, SUMMED_TOGETHER - 1, SUMMED_TOGETHER, SUMMED_TOGETHER + 1, 5000])
+def test_blocks_find_the_place_that_running_sums_over_all_find(size: int) -> None:
+    dice = torch.Generator().manual_seed(size)
+    # Whole numbers, whose sums are exact in any order; some tokens have no weight.
+    weights = torch.randint(0, 4, (size,), generator=dice).float()
+    weights[-1] = 1.0
+    reached = weights.cumsum(-1, dtype=torch.float64)
+    thrown = [0.0, 1 - 2**-53, *torch.rand(50, generator=dice, dtype=torch.float64).tolist()]
+    for share in thrown:
+        place = _place_of(weights, torch.tensor(share, dtype=torch.float64))
+        assert place == int((reached <= share * float(reached[-1])).sum())
+        assert weights[place] > 0
+
+
+def test_weights_that_round_badly_still_end_on_one_that_counts() -> None:
+    weights = torch.full((SUMMED_TOGETHER * 3,), 1 / 3)
+    weights[-500:] = 0.0
+    place = _place_of(weights, torch.tensor(1.0, dtype=torch.float64))
+    assert place == len(weights) - 501

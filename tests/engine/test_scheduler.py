@@ -8,7 +8,7 @@ import pytest
 
 from cynosure.core.errors import InputError
 from cynosure.engine.request import RefusalReason
-from cynosure.engine.schedule import Limits, SequenceView, Step
+from cynosure.engine.schedule import Limits, SequenceView, Step, WindowLimits
 from cynosure.engine.scheduler import schedule
 
 LIMITS = Limits(
@@ -180,3 +180,42 @@ def test_limits_that_can_not_be_kept_are_refused(field: str, value: float) -> No
 def test_a_sequence_listed_twice_is_our_own_mistake() -> None:
     with pytest.raises(AssertionError, match="twice"):
         schedule([new("a", 2)], [running("a", 3)], LIMITS, 0.0)
+
+
+def windowed(num_free: int, max_held: int = 3, num_pages: int = 9) -> Limits:
+    return replace(LIMITS, windows=(WindowLimits(max_held, num_pages, num_free),))
+
+
+@pytest.mark.parametrize(("num_free", "is_admitted"), [(3, True), (2, False)])
+def test_a_prompt_needs_its_quota_of_a_window_s_pages_too(num_free: int, is_admitted: bool) -> None:
+    plan = schedule([new("a", 40)], [], windowed(num_free), 0.0)
+    assert bool(plan.steps) == is_admitted
+    assert plan.new_blocks == ({"a": 6} if is_admitted else {})
+
+
+def test_a_page_of_the_window_is_left_for_each_that_may_still_grow() -> None:
+    """The one that holds its quota needs no more; the one that holds less may."""
+    grown, growing = running("d", 24), running("e", 6)
+    assert schedule([new("a", 40)], [grown], windowed(3), 0.0).new_blocks == {"a": 6}
+    assert schedule([new("a", 40)], [grown, growing], windowed(3), 0.0).new_blocks == {}
+    assert schedule([new("a", 40)], [grown, growing], windowed(4), 0.0).new_blocks == {"a": 6}
+
+
+def test_the_least_urgent_is_preempted_where_a_window_s_page_is_missing() -> None:
+    first = running("first", 9, 0.0, num_blocks_held=1)
+    last = running("last", 17, 1.0, num_blocks_held=3)
+    plan = schedule([], [last, first], windowed(0), 3.0)
+    assert plan.preempt == ("last",)
+    assert plan.steps == (Step("first", 1),)
+    grown = running("grown", 33, 0.0, num_blocks_held=4)
+    plan = schedule([], [grown, last], windowed(0), 3.0)
+    assert plan.preempt == (), "who has slid as far as its window needs no page"
+    assert plan.new_blocks == {"grown": 1}
+
+
+def test_what_a_window_can_never_hold_is_refused() -> None:
+    limits = windowed(2, max_held=3, num_pages=2)
+    plan = schedule([new("large", 12), new("small", 8)], [], limits, 0.0)
+    assert [refusal.request_id for refusal in plan.refuse] == ["large"]
+    assert "needs 3 pages in layers with a window; they have 2" in plan.refuse[0].message
+    assert plan.steps == (Step("small", 8),)

@@ -67,13 +67,53 @@ def test_wrong_guesses_come_ever_more_seldom() -> None:
     assert set(gaps[6:]) == {MAX_REST + 1}
 
 
+def told(drafter: Drafter, before: Sequence[int], answer: Sequence[int]) -> list[tuple[int, ...]]:
+    """What is guessed before each token of an answer."""
+    return [drafter.draft([*before, *answer[:at]], 2) for at in range(len(answer))]
+
+
 def test_a_sequence_is_looked_up_as_it_grows() -> None:
+    """Where nothing is followed, a look-up finds the last place of the longest run, as a first one would."""
     dice = random.Random(1)
     token_ids: list[int] = []
     growing = Drafter(4)
+    num_found = 0
     for _ in range(300):
         token_ids.append(dice.randrange(3))
-        assert growing.draft(token_ids, 4) == Drafter(4).draft(token_ids, 4)
+        growing._place = None
+        draft = growing.draft(token_ids, 4)
+        assert draft == Drafter(4).draft(token_ids, 4)
+        num_found += bool(draft)
+    assert num_found > 200
+
+
+def test_the_place_that_is_followed_is_followed_on() -> None:
+    """The same three tokens stood later too, and went on otherwise."""
+    first, last = [1, 2, 3, 4, 5, 6, 7, 8, 9], [4, 5, 6, 0]
+    before = [*first, *last, 99]
+    assert told(Drafter(2), before, [1, 2, 3, 4, 5, 6, 7])[3:] == [(4, 5), (5, 6), (6, 7), (7, 8)]
+    # Positive control: who comes upon them anew takes the last.
+    assert told(Drafter(2), before, [4, 5, 6, 7])[3:] == [(0, 99)]
+
+
+def test_one_changed_token_is_passed_over() -> None:
+    before = [*range(100, 120), 99]
+    told_one = told(Drafter(2), before, [100, 101, 102, 103, 55, 105, 106, 107])
+    assert told_one[3:] == [(103, 104), (104, 105), (105, 106), (106, 107), (107, 108)]
+    told_two = told(Drafter(2), before, [100, 101, 102, 103, 55, 56, 106, 107, 108])
+    assert told_two[5:] == [(105, 106), (), (), ()]
+    # A second change may follow once the place was confirmed.
+    again = told(Drafter(2), before, [100, 101, 102, 55, 104, 105, 106, 56, 108])
+    assert again[7:] == [(107, 108), (108, 109)]
+
+
+def test_a_place_is_followed_while_it_rests() -> None:
+    before, answer = [*range(100, 120), 99], [100, 101, 102, 103, 104, 105, 106]
+    drafter = Drafter(2)
+    assert told(drafter, before, answer[:4])[3] == (103, 104)
+    drafter.learn(2, 0)
+    guesses = [drafter.draft([*before, *answer[:at]], 2) for at in range(4, 7)]
+    assert guesses == [(), (105,), (106,)]
 
 
 FAMILIES = ("llama", "gemma2", "bloom")
@@ -181,6 +221,7 @@ def test_a_model_that_repeats_itself_takes_fewer_steps(model: LanguageModel) -> 
     assert core.load.num_drafted >= core.load.num_accepted
     reports = [ear.end(f"r{index}").report for index in range(3)]
     assert 20 < sum(report.num_accepted for report in reports) <= core.load.num_accepted
+    assert sum(report.num_drafted for report in reports) == core.load.num_drafted
     assert sum(report.num_decode_steps for report in reports) < 3 * 39 - 20
 
 

@@ -67,9 +67,10 @@ def _done(result: object) -> Future[Any]:
 
 @dataclass
 class FakePool:
-    step_age_s = 0.0
-
     """Answers at once, and keeps what it was asked."""
+
+    step_age_s = 0.0
+    load_age_s = 0.0
 
     asked: list[tuple[object, ...]] = field(default_factory=list)
     is_closed: bool = False

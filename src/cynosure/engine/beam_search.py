@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cynosure.core.errors import EngineFault
+from cynosure.engine.answer_rules import AnswerRules
 from cynosure.engine.beam_params import BeamParams, EarlyStopping
 from cynosure.engine.logprobs import likeliest
 from cynosure.engine.penalties import add_bias, ban, penalise
@@ -43,9 +44,16 @@ class BeamSearch:
     """
 
     def __init__(
-        self, params: SamplingParams, prompt_ids: Sequence[int], eos_token_ids: Collection[int]
+        self,
+        params: SamplingParams,
+        prompt_ids: Sequence[int],
+        eos_token_ids: Collection[int],
+        rules: AnswerRules | None = None,
     ) -> None:
-        """Start with an empty answer; `prompt_ids` are what penalties see before it."""
+        """Start with an empty answer; `prompt_ids` are what penalties see before it.
+
+        What `rules` put first costs an answer's score nothing.
+        """
         assert params.beams is not None
         self.running: list[Beam] = [Beam()]
         self.finished: list[Beam] = []
@@ -53,6 +61,7 @@ class BeamSearch:
         self._params = params
         self._beams: BeamParams = params.beams
         self._prompt_ids = prompt_ids
+        self._rules = rules
         self._ends = params.ends(eos_token_ids)
 
     @property
@@ -107,11 +116,18 @@ class BeamSearch:
 
     def _scored(self, logprobs: Float[Tensor, " vocab"], beam: Beam) -> Float[Tensor, " vocab"]:
         params = self._params
+        first_id = None if self._rules is None else self._rules.first_at(len(beam.tokens))
+        if first_id is not None:
+            scores = torch.full_like(logprobs, -math.inf)
+            scores[first_id] = beam.score
+            return scores
         if params.has_penalties:
             logprobs = penalise(logprobs, params, self._prompt_ids, beam.token_ids)
         if params.logit_bias:
             logprobs = add_bias(logprobs, params.logit_bias)
         held_back = self._ends if len(beam.tokens) < params.min_tokens else frozenset[int]()
+        if self._rules is not None:
+            held_back = held_back | self._rules.banned_at(len(beam.tokens))
         return ban(logprobs, None, held_back) + beam.score
 
     def _may_stop(self, length: int) -> bool:

@@ -14,21 +14,27 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor
 
-from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for, cache_dtype
+from cynosure.cache import CacheKey, SequencePages
 from cynosure.core.errors import CynosureError, EngineFault, InputError
-from cynosure.engine.check import check_request, check_session, check_speculation
+from cynosure.engine.cache_memory import open_pages, usage_of, window_limits
+from cynosure.engine.check import (
+    check_page_selection,
+    check_request,
+    check_session,
+    check_speculation,
+    check_watch,
+)
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.grammar.grammar import Matcher
 from cynosure.engine.largest import stacked
-from cynosure.engine.logprobs import score_prompt
 from cynosure.engine.pace import Pace
+from cynosure.engine.prompt_scores import num_reusable, prompt_scores
 from cynosure.engine.report import OFF, PROMPT_LOGPROBS, REPRODUCIBLE
 from cynosure.engine.request import (
     Cancelled,
     Failed,
     Finished,
     FinishReason,
-    PromptLogprobs,
     Refused,
     Request,
     TokenEvent,
@@ -42,6 +48,7 @@ from cynosure.engine.session_pages import Disk, SessionPages
 from cynosure.engine.settings import EngineSettings
 from cynosure.engine.speculation import Drafter
 from cynosure.engine.task import Task, as_fault
+from cynosure.engine.watch import Watchable
 from cynosure.models.decoder import Decoder
 from cynosure.models.native.graph import use_kernels
 from cynosure.observe.load import EngineLoad
@@ -82,18 +89,10 @@ class EngineCore:
             InputError: the memory does not hold one page, or the kernels that are asked for are not here.
         """
         self.native = use_kernels(graph, graph.dtype, settings.kernels)
-        dtype = cache_dtype(settings.kv_cache_dtype, graph.dtype)
-        num_blocks = blocks_for(settings.kv_cache_bytes, graph.cache_shapes, dtype, settings.block_size)
-        if num_blocks < 1:
-            raise InputError(
-                f"kv_cache_bytes is {settings.kv_cache_bytes}, which does not hold one page of "
-                f"{settings.block_size} tokens of {model_id}. Raise it."
-            )
         self.settings = settings
-        self.cache = PagedCache(graph.cache_shapes, num_blocks, dtype, settings.block_size)
-        self.tree = PrefixTree(PagePool(num_blocks), settings.block_size)
+        self.cache, self.tree = open_pages(graph, settings, model_id)
         self.sessions = SessionPages(self.tree, self.cache, disk)
-        self._runner = Runner(graph, self.cache, backend)
+        self._runner = Runner(graph, self.cache, backend, has_page_bounds=settings.has_page_bounds)
         self._eos = frozenset(eos_token_ids)
         self._model_id = model_id
         self._waiting: dict[str, Sequence] = {}
@@ -115,7 +114,7 @@ class EngineCore:
         return EngineLoad(
             num_running=now.num_running,
             num_waiting=now.num_waiting,
-            kv_cache_usage=1 - (now.num_free_blocks + now.num_cached_blocks) / now.num_blocks,
+            kv_cache_usage=usage_of(self.tree.pool),
             num_prefix_queries=(prefixes.num_hits + prefixes.num_misses) * block_size,
             num_prefix_hits=prefixes.num_hits * block_size,
             num_drafted=self._num_drafted,
@@ -137,7 +136,9 @@ class EngineCore:
         """
         spec = self._runner.graph.spec
         check_request(request, spec.vocab_size, spec.max_model_len)
+        check_watch(request, Watchable(spec.num_heads, spec.full_layers))
         check_speculation(request.speculation, self.settings.num_speculative_tokens)
+        check_page_selection(request, self._runner.choice_refusal)
         if request.session is not None:
             check_session(request.session, self.settings.has_prefix_cache, self.sessions.disk is not None)
 
@@ -148,9 +149,12 @@ class EngineCore:
             notify(Failed(request.request_id, error))
             return
         pages = SequencePages(self.tree, self._key_of(request), self.cache.copy_block)
+        if not self.has_work:
+            self._pace.rest()
         self._served.arrive(request.tenant)
         num_guessed = self.settings.num_speculative_tokens
-        is_guessed = num_guessed and request.speculation is not False and not request.is_reproducible
+        is_alone = request.is_reproducible or request.page_selection is not None
+        is_guessed = num_guessed and request.speculation is not False and not is_alone
         drafter = Drafter(num_guessed) if is_guessed else None
         self._waiting[request.request_id] = Sequence(request, notify, pages, matcher, drafter)
 
@@ -181,25 +185,25 @@ class EngineCore:
             )
         tasks = [task for step in decision.steps if (task := self._prepare(step)) is not None]
         num_prefilled = sum(task.num_tokens for task in tasks if not task.is_decode)
-        start = time.perf_counter()
+        self._pace.begin(time.perf_counter())
         self._run(self._drafted([task for task in tasks if not task.sequence.request.is_reproducible]))
         for task in tasks:
             if task.sequence.request.is_reproducible:
                 self._run_in_pieces(task)
-        if tasks:
-            self._pace.note_step(num_prefilled, time.perf_counter() - start)
         for sequence in [sequence for sequence in self._running.values() if sequence.is_abandoned]:
             self.cancel(sequence.request.request_id)
+        self._pace.end(time.perf_counter(), num_prefilled, was_work=bool(tasks), is_more=self.has_work)
 
     def check_integrity(self) -> None:
         """Assert that every page is accounted for."""
         sequences = [*self._waiting.values(), *self._running.values()]
-        self.tree.check([sequence.pages.blocks for sequence in sequences])
+        pages = [sequence.pages for sequence in sequences]
+        self.tree.check([one.blocks for one in pages], [one.claimed for one in pages])
 
     def _schedule(self, now: float) -> Schedule:
         settings, pool = self.settings, self.tree.pool
         if self.sessions.num_sessions:
-            self.sessions.give_way(self._num_wanted)
+            self.sessions.give_way(self._num_wanted, len(self._running))
         limits = Limits(
             max_num_batched_tokens=settings.max_num_batched_tokens,
             max_num_seqs=settings.max_num_seqs,
@@ -207,6 +211,7 @@ class EngineCore:
             block_size=settings.block_size,
             num_blocks=pool.num_blocks,
             num_free_blocks=pool.num_available,
+            windows=window_limits(pool),
         )
         return schedule(
             [self._view(sequence) for sequence in self._waiting.values()],
@@ -218,9 +223,9 @@ class EngineCore:
 
     @property
     def _num_wanted(self) -> int:
-        """Pages that this step may need: one for each that runs, and those of the largest that waits."""
+        """Pages that the largest that waits may need."""
         longest = max((len(sequence.token_ids) + 1 for sequence in self._waiting.values()), default=0)
-        return len(self._running) + -(-longest // self.settings.block_size)
+        return -(-longest // self.settings.block_size)
 
     def _view(self, sequence: Sequence) -> SequenceView:
         num_shared = sum(map(self.tree.pool.is_shared, sequence.pages.blocks))
@@ -248,25 +253,31 @@ class EngineCore:
     def _reuse(self, sequence: Sequence) -> None:
         """Begin with the pages that are kept of its prompt, and note why there are no more."""
         request, match, why_not = sequence.request, None, PROMPT_LOGPROBS
-        # Prompt log-probabilities need the logits of every token, which no page keeps.
-        if request.params.prompt_logprobs is None:
+        num_tokens = num_reusable(request.params, len(sequence.token_ids))
+        if num_tokens > 1:
             key = self._key_of(request)
             if key is not None:
-                self.sessions.restore(key, sequence.token_ids)
-            match = sequence.pages.reuse(sequence.token_ids)
+                self.sessions.restore(key, sequence.token_ids[:num_tokens])
+            match = sequence.pages.reuse(sequence.token_ids[:num_tokens])
+            if self.sessions.disk is not None:
+                self._runner.forget_bounds(sequence.pages.blocks)
             why_not = REPRODUCIBLE if request.is_reproducible else OFF
         if not sequence.was_admitted:
             sequence.num_cached = sequence.num_computed
-        sequence.notes.sought(match, why_not, sequence.num_prompt_tokens, self.settings.block_size)
+        num_tokens = min(num_tokens, sequence.num_prompt_tokens)
+        sequence.notes.sought(match, why_not, num_tokens, self.settings.block_size)
 
     def _key_of(self, request: Request) -> CacheKey | None:
         # Splits must be the request's own where it is to be reproducible: it shares no page.
-        if not self.settings.has_prefix_cache or request.is_reproducible:
+        group = None if self.settings.has_prefix_cache else request.group
+        if request.is_reproducible or not (self.settings.has_prefix_cache or group):
             return None
         return CacheKey(
             tenant=request.tenant,
             model=self._model_id,
             dtype=f"{self._runner.graph.dtype} in {self.cache.dtype}",
+            bias=request.bias,
+            group=group,
         )
 
     def _run(self, tasks: Items[Task]) -> None:
@@ -274,6 +285,8 @@ class EngineCore:
         if not tasks:
             return
         try:
+            for task in tasks:
+                task.sequence.pages.hold(task.num_tokens + len(task.draft))
             rows = self._runner.run([task.work for task in tasks])
         except Exception as error:
             if len(tasks) > 1:
@@ -284,11 +297,16 @@ class EngineCore:
             return
         ready: list[tuple[Task, Float[Tensor, "rows vocab"]]] = []
         read: list[tuple[Sequence, Float[Tensor, " vocab"]]] = []
-        for task, row in zip(tasks, rows, strict=True):
+        told = zip(tasks, rows, self._runner.attended, self._runner.recalled, strict=True)
+        for task, row, attended, recall in told:
             sequence = task.sequence
+            sequence.attended = iter(attended)
+            sequence.notes.chose_pages(task.chosen, recall)
             self._served.serve(sequence.request.tenant, task.num_tokens)
             sequence.notes.computed(task.num_tokens, is_decode=task.is_decode)
-            self._tell_prompt(task, row)
+            if (scores := prompt_scores(task, row)) is not None:
+                sequence.num_scored = scores.start + len(scores.tokens)
+                sequence.tell(scores)
             if task.is_last and sequence.request.params.max_tokens == 0:
                 read.append((sequence, row[-1]))
             elif task.is_last:
@@ -313,6 +331,7 @@ class EngineCore:
             # Nobody else may lack a page for a guess: all of this step have theirs.
             if draft and task.sequence.pages.reserve(1 + len(draft)):
                 self._num_drafted += len(draft)
+                task.sequence.notes.drafted(len(draft))
                 room -= len(draft)
                 drafted.append(replace(task, draft=draft))
             else:
@@ -339,8 +358,10 @@ class EngineCore:
         if sequence.request.request_id not in self._running:
             return False
         is_right = depth < len(task.draft) and sequence.token_ids[-1] == task.draft[depth]
-        self._num_accepted += is_right
-        if task.draft and not is_right:
+        if is_right:
+            self._num_accepted += 1
+            sequence.notes.accepted()
+        elif task.draft:
             sequence.learn(len(task.draft), depth)
         return is_right
 
@@ -355,18 +376,6 @@ class EngineCore:
                 return
             budget -= piece
             self._run([Task(sequence, piece)])
-
-    def _tell_prompt(self, task: Task, row: Float[Tensor, "rows vocab"]) -> None:
-        """Report how likely the prompt's tokens were, where that was asked for and not told before."""
-        sequence, num_top = task.sequence, task.sequence.request.params.prompt_logprobs
-        start = sequence.num_computed + 1
-        stop = min(start + task.num_tokens, sequence.num_prompt_tokens)
-        if num_top is None or start >= stop or start < sequence.num_scored:
-            return
-        scored = score_prompt(row[: stop - start], sequence.token_ids[start:stop], num_top)
-        sequence.num_scored = stop
-        tokens, tops = tuple(token for token, _ in scored), tuple(top for _, top in scored)
-        sequence.tell(PromptLogprobs(sequence.request.request_id, start, tokens, tops))
 
     def _choose(self, sequences: Items[Sequence], logits: Float[Tensor, "n vocab"]) -> None:
         """Give each sequence its next token, and end those that it completes."""
@@ -388,14 +397,15 @@ class EngineCore:
     def _accept(self, sequence: Sequence, chosen: SampledToken) -> None:
         request_id = sequence.request.request_id
         # Others may read the pages from now on: whatever broke in them would have reached the scores.
-        sequence.pages.fill(sequence.token_ids[: sequence.num_computed])
+        if sequence.pages.has_full_page and sequence.num_shareable == sequence.num_computed:
+            sequence.pages.fill(sequence.token_ids[: sequence.num_computed])
         try:
             reason = sequence.accept(chosen.token_id, self._eos)
         except CynosureError as error:
             self._fail(request_id, error)
             return
-        top, num_cached = chosen.top_logprobs, sequence.num_cached
-        sequence.tell(TokenEvent(request_id, chosen.token_id, chosen.logprob, top, num_cached))
+        top, num_cached, attended = chosen.top_logprobs, sequence.num_cached, next(sequence.attended, None)
+        sequence.tell(TokenEvent(request_id, chosen.token_id, chosen.logprob, top, num_cached, attended))
         if reason is None:
             return
         self._pop(request_id)
@@ -407,7 +417,7 @@ class EngineCore:
         """Keep the pages of a session, and give up those of the request; one that broke keeps none."""
         session, key = sequence.request.session, self._key_of(sequence.request)
         if session is not None and key is not None and sequence.num_computed:
-            self.sessions.keep(key, session, sequence.token_ids[: sequence.num_computed])
+            self.sessions.keep(key, session, sequence.token_ids[: sequence.num_shareable])
         sequence.end(event)
 
     def _fail(self, request_id: str, error: CynosureError) -> None:

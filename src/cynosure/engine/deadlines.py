@@ -60,6 +60,15 @@ def prefill_budget(
 
 def _too_large(view: SequenceView, limits: Limits) -> Refusal | None:
     num_blocks = limits.blocks_for(view.max_num_tokens)
+    for window in limits.windows:
+        if min(num_blocks, window.max_held) > window.num_pages:
+            message = (
+                f"request {view.request_id!r} may reach {view.max_num_tokens} tokens, and needs "
+                f"{min(num_blocks, window.max_held)} pages in layers with a window; they have "
+                f"{window.num_pages} in all. Shorten the prompt, lower max_tokens, or give the cache more "
+                "memory."
+            )
+            return Refusal(view.request_id, RefusalReason.TOO_LARGE, message, None)
     if num_blocks <= limits.num_blocks:
         return None
     message = (

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cynosure.cache import CacheKey, PagePool
+from cynosure.engine.features import Features
 
 
 @dataclass(eq=False)
@@ -21,7 +22,6 @@ class EncoderOutput:
     """The pages of one encoded input, in order. They are filled once `is_written`."""
 
     key: CacheKey | None
-    token_ids: tuple[int, ...]
     blocks: tuple[int, ...]
     num_readers: int = 1
     is_written: bool = False
@@ -72,18 +72,18 @@ class EncoderOutputs:
             output.num_readers += 1
         return output
 
-    def add(self, key: CacheKey | None, token_ids: tuple[int, ...]) -> EncoderOutput | None:
+    def add(self, key: CacheKey | None, num_tokens: int) -> EncoderOutput | None:
         """Take pages for an input that is not there, and begin to read it; `None` where pages do not suffice.
 
         Without a key nobody else will find it.
         """
         assert key not in self._kept
-        num_blocks = self.num_blocks(len(token_ids))
+        num_blocks = self.num_blocks(num_tokens)
         if not self.make_room(num_blocks):
             return None
         blocks = self._pool.allocate(num_blocks)
         assert blocks is not None
-        output = EncoderOutput(key, token_ids, blocks)
+        output = EncoderOutput(key, blocks)
         if key is not None:
             self._kept[key] = output
         return output
@@ -118,7 +118,10 @@ class EncoderOutputs:
         self._pool.release(output.blocks)
 
 
-def key_of_input(shared: CacheKey, token_ids: Sequence[int]) -> CacheKey:
-    """The key of an input: `shared`, and a digest of all its tokens."""
-    digest = hashlib.sha256(array("q", token_ids).tobytes()).hexdigest()
+def key_of_input(shared: CacheKey, content: Sequence[int] | Features) -> CacheKey:
+    """The key of an input: `shared`, and a digest of all its tokens, or of all its numbers."""
+    if isinstance(content, Features):
+        digest = f"{content.shape}: {hashlib.sha256(content.data).hexdigest()}"
+    else:
+        digest = hashlib.sha256(array("q", content).tobytes()).hexdigest()
     return replace(shared, media=(*shared.media, digest))

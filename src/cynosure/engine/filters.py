@@ -10,8 +10,11 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+#: What is less likely than this, against the likeliest, is sorted only where that matters.
+NEGLIGIBLE = 1e-4
 
 
 def above_min_p(scores: Float[Tensor, " m"], min_p: float) -> Bool[Tensor, " m"]:
@@ -23,8 +26,9 @@ def above_min_p(scores: Float[Tensor, " m"], min_p: float) -> Bool[Tensor, " m"]
 
 def among_top_k(scores: Float[Tensor, " m"], top_k: int) -> Bool[Tensor, " m"]:
     """The `top_k` likeliest, and those as likely as the last of them."""
-    least = scores.topk(min(top_k, len(scores))).values[-1]
-    return scores >= least
+    if top_k >= len(scores):
+        return torch.ones_like(scores, dtype=torch.bool)
+    return scores >= _largest_but(scores, top_k - 1)
 
 
 def within_top_p(scores: Float[Tensor, " m"], top_p: float) -> Bool[Tensor, " m"]:
@@ -32,10 +36,18 @@ def within_top_p(scores: Float[Tensor, " m"], top_p: float) -> Bool[Tensor, " m"
 
     Of equals, those with the lower id stay.
     """
-    ordered = _descending(scores)
-    probs = ordered.softmax(-1).double()
+    weights = (scores - scores.max()).exp_()
+    # Few tokens hold nearly all: the others are sorted only where these do not suffice.
+    is_likely = weights > NEGLIGIBLE
+    share = float(weights[is_likely].sum(dtype=torch.float64) / weights.sum(dtype=torch.float64))
+    likely, share = (scores[is_likely], share) if share > top_p else (scores, 1.0)
+    ordered = _descending(likely)
+    probs = ordered.softmax(-1).double() * share
     num_needed = max(1, int((probs.cumsum(-1) - probs < top_p).sum()))
     least = ordered[num_needed - 1]
+    num_kept = int((ordered >= least).sum())
+    if num_kept == num_needed:
+        return scores >= least
     kept = scores > least
     ties = (scores == least).nonzero()[:, 0]
     kept[ties[: num_needed - int(kept.sum())]] = True
@@ -56,6 +68,21 @@ def within_typical_p(scores: Float[Tensor, " m"], typical_p: float) -> Bool[Tens
     before = probs[order].double().cumsum(-1) < typical_p
     last = min(int(before.sum()), len(scores) - 1)
     return distance <= sorted_distance[last]
+
+
+def places_of(kept: Bool[Tensor, " m"]) -> Int[Tensor, " n"]:
+    """Return who stays, in order; on a CPU, numpy looks through them faster."""
+    if kept.device.type == "cpu":
+        return torch.from_numpy(np.flatnonzero(kept.numpy()))
+    return kept.nonzero()[:, 0]
+
+
+def _largest_but(scores: Float[Tensor, " m"], count: int) -> Float[Tensor, ""]:
+    """Return the largest that `count` others are above, or as large; on a CPU, numpy finds it faster."""
+    if scores.device.type == "cpu":
+        place = len(scores) - 1 - count
+        return torch.from_numpy(np.partition(scores.detach().numpy(), place)[place : place + 1])[0]
+    return scores.topk(count + 1).values[-1]
 
 
 def _descending(scores: Float[Tensor, " m"]) -> Float[Tensor, " m"]:

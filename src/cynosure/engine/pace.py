@@ -15,11 +15,31 @@ class Pace:
         self._prefill_tokens_per_s: float | None = None
         self._step_s: float | None = None
         self._answer_tokens: float | None = None
+        self._begun_s = 0.0
+        self._ended_s: float | None = None
 
     @property
     def rates(self) -> Rates:
         """What the scheduler predicts from."""
         return Rates(self._prefill_tokens_per_s, self._step_s, self._answer_tokens or 1.0)
+
+    def begin(self, now: float) -> None:
+        """Begin a step. Where work was left at the end of the last one, what was waited since counts to it.
+
+        So a model that takes turns with others is as slow here as it is to its callers.
+        """
+        self._begun_s = now if self._ended_s is None else self._ended_s
+        self._ended_s = None
+
+    def rest(self) -> None:
+        """Note that there is no work: what passes until there is some counts to no step."""
+        self._ended_s = None
+
+    def end(self, now: float, num_prefilled: int, *, was_work: bool, is_more: bool) -> None:
+        """End a step, and learn from it if it computed anything; `is_more` where the next follows at once."""
+        if was_work:
+            self.note_step(num_prefilled, now - self._begun_s)
+        self._ended_s = now if is_more else None
 
     def note_step(self, num_prefilled: int, seconds: float) -> None:
         """Learn from a step that ran; the prefill speed is what prompts add to a step of decodes."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cynosure.cache import Match
 from cynosure.engine.report import NOT_ADMITTED, RequestReport
 from cynosure.engine.request import Request
+from cynosure.models.native.page_choosing import ChosenPages, Recall
 
 #: Chunks that are told one by one; the later ones are added to the last.
 MAX_CHUNKS = 64
@@ -31,6 +32,8 @@ class Recorder:
         self.num_preemptions = 0
         self._num_decode_steps = self._num_constrained = self._num_forced = 0
         self._num_drafted = self._num_accepted = 0
+        self._num_choices = self._num_checks = 0
+        self._recalled, self._least_recalled = 0.0, 1.0
 
     def sought(self, match: Match | None, why_not: str, num_prompt_tokens: int, page_size: int) -> None:
         """Note what the prefix cache had, or why it was not asked."""
@@ -61,10 +64,23 @@ class Recorder:
         self._num_constrained += 1
         self._num_forced += num_allowed == 1
 
-    def drafted(self, num_drafted: int, num_accepted: int) -> None:
-        """Note a guess that was checked."""
-        self._num_drafted += num_drafted
-        self._num_accepted += num_accepted
+    def drafted(self, num_tokens: int) -> None:
+        """Note tokens that are guessed and will be checked."""
+        self._num_drafted += num_tokens
+
+    def accepted(self) -> None:
+        """Note a guessed token that was right, and behind which the answer goes on."""
+        self._num_accepted += 1
+
+    def chose_pages(self, chosen: ChosenPages | None, recall: Recall | None) -> None:
+        """Note a step that attended to chosen pages, and what they recalled where it was checked."""
+        if chosen is None:
+            return
+        self._num_choices += 1
+        if recall is not None:
+            self._num_checks += 1
+            self._recalled += recall.mean
+            self._least_recalled = min(self._least_recalled, recall.least)
 
     def chose(self) -> None:
         """Note that a token was chosen."""
@@ -93,4 +109,8 @@ class Recorder:
             num_forced=self._num_forced,
             num_drafted=self._num_drafted,
             num_accepted=self._num_accepted,
+            num_page_choices=self._num_choices,
+            num_page_checks=self._num_checks,
+            recalled=self._recalled / self._num_checks if self._num_checks else None,
+            least_recalled=self._least_recalled if self._num_checks else None,
         )

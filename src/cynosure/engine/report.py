@@ -21,6 +21,9 @@ class RequestReport:
     - `num_pages_found` of `num_pages_sought` full pages before the prompt's last token were kept from
       earlier requests of the tenant; `page_end` says why no more were (`MatchEnd`), or why none was sought.
     - `num_drafted` tokens were guessed from what was said before, and `num_accepted` of them were chosen.
+    - `num_page_choices` steps attended to chosen pages, and `num_page_checks` of them to all, which told that
+      the chosen ones have the share `recalled` of the attention on average, and `least_recalled` in the worst
+      head.
     - `num_constrained` tokens were chosen under a constraint, which left one choice for `num_forced`.
     """
 
@@ -39,3 +42,7 @@ class RequestReport:
     num_forced: int = 0
     num_drafted: int = 0
     num_accepted: int = 0
+    num_page_choices: int = 0
+    num_page_checks: int = 0
+    recalled: float | None = None
+    least_recalled: float | None = None

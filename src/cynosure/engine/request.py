@@ -14,9 +14,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from cynosure.core.errors import CynosureError, EmptyInput, InputError
+from cynosure.engine.features import Features
+from cynosure.engine.page_selection import PageSelection
 from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
 from cynosure.engine.session import Session
+from cynosure.engine.watch import DENIED, AttendedTo, BiasRun, WatchSpec, check_bias
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,14 @@ class Request:
     - `arrival_s`, `deadline_s`: on one clock, in seconds; the whole answer is due at the deadline.
     - `segments`: the segment of each token of the prompt; runs of dense integers, sorted.
     - `is_reproducible`: bitwise the answer that it gets alone, whatever the batch.
+    - `features`: what an encoder reads that reads no tokens; `token_ids` then begin the answer.
     - `speculation`: whether tokens are guessed ahead, which changes none; None leaves it to the engine.
     - `session`: whose next request will find the pages of this one.
+    - `group`: a name that requests of a tenant share which read one prompt; pages are shared within it also
+      where an engine shares none between requests.
+    - `watch`: whose attention is told with each token.
+    - `bias`: what is added to the scores of some of the prompt's tokens, for all queries; runs, sorted.
+    - `page_selection`: how many pages generated tokens attend to; None: all.
     """
 
     request_id: str
@@ -44,14 +53,20 @@ class Request:
     is_reproducible: bool = False
     session: Session | None = None
     speculation: bool | None = None
+    group: str | None = None
+    watch: WatchSpec | None = None
+    bias: tuple[BiasRun, ...] = ()
+    features: Features | None = None
+    page_selection: PageSelection | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model.
 
         Raises:
             EmptyInput: there are no tokens.
-            InputError: a negative token id, segments that do not fit the tokens, a time that is no number, or
-                a reproducible request of a session or with speculation.
+            InputError: a negative token id, segments, watched runs or biases that do not fit the tokens, a
+                time that is no number, a reproducible request of a session or with speculation, or selected
+                pages beside what needs all of them.
         """
         if not self.token_ids:
             raise EmptyInput(f"request {self.request_id!r} has no tokens; give at least one.")
@@ -62,6 +77,8 @@ class Request:
             )
         if self.segments is not None:
             self._check_segments(self.segments)
+        self._check_attention()
+        self._check_page_selection()
         if self.speculation and self.is_reproducible:
             raise InputError(
                 f"request {self.request_id!r} is reproducible, so that each token is computed alone, and "
@@ -87,6 +104,50 @@ class Request:
                 f"segments of request {self.request_id!r} are not sorted integers from 0. Number them as "
                 "they come."
             )
+
+    def _check_page_selection(self) -> None:
+        if self.page_selection is None:
+            return
+        others = {
+            "is reproducible, which needs every page": self.is_reproducible,
+            "asks for speculation, which computes several tokens in a step": self.speculation is True,
+            "has its attention watched, which is told of all pages": self.watch is not None,
+            "adds a bias to its attention, which no page is ranked by": bool(self.bias),
+        }
+        for told, is_so in others.items():
+            if is_so:
+                raise InputError(
+                    f"request {self.request_id!r} selects pages, and {told}. Leave one of the two out."
+                )
+
+    def _check_attention(self) -> None:
+        if self.watch is not None and self.watch.runs[-1][2] != len(self.token_ids):
+            raise InputError(
+                f"request {self.request_id!r} has {len(self.token_ids)} tokens, and its segments end at "
+                f"{self.watch.runs[-1][2]}. Give each token one."
+            )
+        check_bias(self.bias, len(self.token_ids))
+        if self.num_denied and self.params.prompt_logprobs is not None:
+            raise InputError(
+                f"request {self.request_id!r} denies tokens of its prompt, and asks how likely the prompt "
+                "is, which would tell of them. Leave one of the two out."
+            )
+
+    @property
+    def num_denied(self) -> int:
+        """Tokens of the prompt that nobody attends to."""
+        return sum(end - start for start, end, nats in self.bias if nats == DENIED)
+
+    @property
+    def visible_ids(self) -> tuple[int, ...]:
+        """The prompt without what is denied: what choosing a token may look at."""
+        if not self.num_denied:
+            return self.token_ids
+        kept, place = list[int](), 0
+        for start, end in ((start, end) for start, end, nats in self.bias if nats == DENIED):
+            kept += self.token_ids[place:start]
+            place = end
+        return (*kept, *self.token_ids[place:])
 
     @property
     def max_num_tokens(self) -> int:
@@ -161,6 +222,7 @@ class TokenEvent:
     The likeliest come first.
 
     `cached_tokens` of the prompt were found and not computed, which whoever stops listening early knows too.
+    `attended` is there where the request has this token watched.
     """
 
     request_id: str
@@ -168,6 +230,7 @@ class TokenEvent:
     logprob: float | None
     top_logprobs: tuple[TokenLogprob, ...] = ()
     cached_tokens: int = 0
+    attended: AttendedTo | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -10,12 +10,25 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cynosure.attention.backends.choice import AUTO
+from cynosure.attention.backends.native import NativeBackend
 from cynosure.cache import PagedCache
+from cynosure.engine.watch import AttendedTo, BiasRun
+from cynosure.engine.watched_pass import Watched, attended_in, pass_watch, with_bias
 from cynosure.kernels.linear import Way
 from cynosure.models.batch import Batch
 from cynosure.models.decoder import Decoder
+from cynosure.models.native.decode_step import DecodeSteps, refusal_of_steps
 from cynosure.models.native.graph import fix_way
+from cynosure.models.native.page_choosing import (
+    Choosing,
+    ChosenPages,
+    PageChooser,
+    Recall,
+    refusal_of_choosing,
+)
 from cynosure.models.native.passes import NativePasses, PartTime, refusal_of_passes
+from cynosure.models.watching import LayerSeen, Observer, PassWatch
 
 REPRODUCIBLE_WAY = Way.TILES
 """Bits of a row differ between the ways of computing, not within one."""
@@ -26,7 +39,8 @@ class Work:
     """New tokens of one sequence: `token_ids` follow `past_len` others, in these pages.
 
     `num_logits` rows are wanted, those of the last tokens. Where it `is_reproducible`, products are computed
-    in one way, however many rows stand in the pass.
+    in one way, however many rows stand in the pass. `bias` is added to the scores of its keys. One token may
+    have the pages `chosen` that it attends to.
     """
 
     token_ids: tuple[int, ...]
@@ -34,40 +48,78 @@ class Work:
     blocks: tuple[int, ...]
     num_logits: int
     is_reproducible: bool = False
+    watched: Watched | None = None
+    bias: tuple[BiasRun, ...] = ()
+    chosen: ChosenPages | None = None
+
+    @property
+    def is_step(self) -> bool:
+        """Whether this is one token whose logits are all that is wanted."""
+        is_plain = not self.bias and self.chosen is None
+        return len(self.token_ids) == self.num_logits == 1 and is_plain
 
 
 class Runner:
     """A decoder and the pages that it writes.
 
-    `refusal` says why passes are not one program of kernel calls; empty where they are.
+    `refusal` says why passes are not one program of kernel calls, `step_refusal` why steps in which every
+    sequence gets one token are prepared like any pass; empty where they are. `attended` is what the
+    watched tokens of the last pass attended to, by sequence and depth. `choice_refusal` says why no work may
+    have pages chosen; `recalled` is what those of the last pass have of the attention, where it was checked.
     """
 
-    def __init__(self, graph: Decoder, cache: PagedCache, backend: str = "auto") -> None:
-        """Hold both."""
+    def __init__(
+        self, graph: Decoder, cache: PagedCache, backend: str = "auto", *, has_page_bounds: bool = False
+    ) -> None:
+        """Hold both, and bounds of the pages where they are asked for and of use."""
         self.graph = graph
         self.cache = cache
         self.backend = backend
         self.refusal = refusal_of_passes(graph, cache)
+        self.attended: Sequence[tuple[AttendedTo | None, ...]] = ()
         self._passes = None if self.refusal else NativePasses(graph, cache, backend)
+        self.step_refusal = self.refusal or refusal_of_steps(graph, cache, backend)
+        self._steps = None if self.step_refusal else DecodeSteps(graph, cache)
+        self._was_step = False
+        self.choice_refusal = _choice_refusal(self, has_page_bounds)
+        self.recalled: Sequence[Recall | None] = ()
+        self._chooser = None if self.choice_refusal else PageChooser(graph, cache)
 
     @torch.inference_mode()
     def run(self, work: Sequence[Work]) -> list[Float[Tensor, "rows vocab"]]:
         """Compute all work in one pass; return the wanted rows of each, in float32, until the next pass."""
+        self._forget_written(work)
+        self.recalled = [None] * len(work)
+        way = REPRODUCIBLE_WAY if any(item.is_reproducible for item in work) else Way.AUTO
+        watched = [item.watched for item in work]
+        num_new, num_past = [len(item.token_ids) for item in work], [item.past_len for item in work]
+        watch = pass_watch(watched, num_new, num_past)
+        decoded = self._decoded(work, way, watch)
+        if decoded is not None:
+            assert self._steps is not None
+            self.attended = _attended(watched, watch, self._steps.seen)
+            return list(decoded.split(1))
         batch = Batch.pack(
             [item.token_ids for item in work],
             past_lens=[item.past_len for item in work],
             block_tables=[item.blocks for item in work],
         )
+        batch = with_bias(batch, [item.bias for item in work])
         stops = accumulate(len(item.token_ids) for item in work)
         rows = [
             row for stop, item in zip(stops, work, strict=True) for row in range(stop - item.num_logits, stop)
         ]
         # No row is wanted while prompts are halfway.
         wanted = torch.tensor(rows, dtype=torch.int64)
-        way = REPRODUCIBLE_WAY if any(item.is_reproducible for item in work) else Way.AUTO
-        logits = None if self._passes is None else self._passes.run(batch, wanted, way)
+        choosing = self._choosing(work)
+        logits = None if self._passes is None else self._passes.run(batch, wanted, way, watch, choosing)
+        seen = {} if self._passes is None else self._passes.seen
+        if self._passes is not None and choosing is not None:
+            assert logits is not None, "pages are chosen where passes are one program"
+            self.recalled = self._passes.recalled
         if logits is None:
-            logits = self._by_modules(batch, wanted, way)
+            logits, seen = self._by_modules(batch, wanted, way, watch)
+        self.attended = _attended(watched, watch, seen)
         return list(logits.split([item.num_logits for item in work]))
 
     def time_passes(self) -> None:
@@ -78,15 +130,73 @@ class Runner:
     @property
     def times(self) -> tuple[PartTime, ...]:
         """What the parts of the last pass took, where passes are one program and timed."""
-        return () if self._passes is None else self._passes.times
+        if self._passes is None or not self._passes.is_timed:
+            return ()
+        return self._steps.times if self._steps is not None and self._was_step else self._passes.times
+
+    def forget_bounds(self, blocks: Iterable[int]) -> None:
+        """Know no bounds of pages that were filled by other means than a pass."""
+        if self._chooser is not None:
+            self._chooser.forget(blocks)
+
+    def _forget_written(self, work: Sequence[Work]) -> None:
+        for item in work if self._chooser is not None else ():
+            size = self.cache.block_size
+            stop = -(-(item.past_len + len(item.token_ids)) // size)
+            self.forget_bounds(item.blocks[item.past_len // size : stop])
+
+    def _choosing(self, work: Sequence[Work]) -> Choosing | None:
+        chosen = [item.chosen for item in work]
+        if not any(chosen):
+            return None
+        assert self._chooser is not None, self.choice_refusal
+        num_tokens = [item.past_len + len(item.token_ids) for item in work]
+        return self._chooser.choose(chosen, num_tokens, [item.blocks for item in work])
+
+    def _decoded(
+        self, work: Sequence[Work], way: Way, watch: PassWatch | None
+    ) -> Float[Tensor, "rows vocab"] | None:
+        """Logits of work that is one token a sequence; `None` where it is more, or biased."""
+        self._was_step = False
+        if self._steps is None or self._passes is None or not all(item.is_step for item in work):
+            return None
+        if len(work) > self._steps.capacity:
+            self._steps = DecodeSteps(self.graph, self.cache, 1 << (len(work) - 1).bit_length())
+        logits = self._steps.run(
+            [item.token_ids[0] for item in work],
+            [item.past_len for item in work],
+            [item.blocks for item in work],
+            way,
+            is_timed=self._passes.is_timed,
+            watch=watch,
+        )
+        self._was_step = logits is not None
+        return logits
 
     def _by_modules(
-        self, batch: Batch, wanted: Int[Tensor, " rows"], way: Way
-    ) -> Float[Tensor, "rows vocab"]:
+        self, batch: Batch, wanted: Int[Tensor, " rows"], way: Way, watch: PassWatch | None
+    ) -> tuple[Float[Tensor, "rows vocab"], Mapping[int, LayerSeen]]:
+        observer = None if watch is None else Observer(watch)
         if way is not Way.AUTO:
             fix_way(self.graph, way)
-        hidden = self.graph(batch, self.cache, backend=self.backend).hidden
+        hidden = self.graph(batch, self.cache, backend=self.backend, observer=observer).hidden
         logits = self.graph.logits(hidden[wanted]).float()
         if way is not Way.AUTO:
             fix_way(self.graph, Way.AUTO)
-        return logits
+        return logits, {} if observer is None else observer.seen
+
+
+def _attended(
+    watched: Sequence[Watched | None], watch: PassWatch | None, seen: Mapping[int, LayerSeen]
+) -> Sequence[tuple[AttendedTo | None, ...]]:
+    return [()] * len(watched) if watch is None else attended_in(watched, watch, seen)
+
+
+def _choice_refusal(runner: Runner, has_page_bounds: bool) -> str:
+    if not has_page_bounds:
+        return "this engine keeps no bounds of pages"
+    if runner.refusal:
+        return f"passes are no program of kernel calls: {runner.refusal}"
+    if runner.backend not in (AUTO, NativeBackend.name):
+        return f"attention runs on {runner.backend}"
+    return refusal_of_choosing(runner.graph)

@@ -17,12 +17,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cynosure.core.errors import CynosureError, EngineFault, InputError
-from cynosure.engine.filters import above_min_p, among_top_k, within_top_p, within_typical_p
+from cynosure.engine.filters import above_min_p, among_top_k, places_of, within_top_p, within_typical_p
 from cynosure.engine.largest import largest
 from cynosure.engine.logprobs import likeliest
 from cynosure.engine.penalties import BANNED, add_bias, ban, penalise
 from cynosure.engine.request import TokenLogprob
 from cynosure.engine.sampling import SamplingParams
+
+#: Weights whose sum is made at once where a token is drawn.
+SUMMED_TOGETHER = 1024
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Row:
     - `dice`: on the CPU, and its own (`new_dice`): a row that is not greedy draws one number from it.
     - `eos_token_ids`: those of the checkpoint.
     - `allowed`: what a constraint leaves; None leaves everything.
+    - `banned`: what the checkpoint never says here.
     """
 
     params: SamplingParams
@@ -40,15 +44,16 @@ class Row:
     dice: torch.Generator
     eos_token_ids: Collection[int] = ()
     allowed: Bool[Tensor, " vocab"] | None = None
+    banned: frozenset[int] = frozenset()
 
     @property
     def held_back(self) -> frozenset[int]:
-        """The tokens that would end the answer before `min_tokens`, or though `ignore_eos` is set.
+        """What is banned, and what would end the answer before `min_tokens`, or though `ignore_eos` is set.
 
         The latter matters to a constraint alone: its end tokens lead nowhere.
         """
         is_short = len(self.generated_ids) < self.params.min_tokens
-        held_back = self.params.ends(self.eos_token_ids) if is_short else frozenset()
+        held_back = self.banned | (self.params.ends(self.eos_token_ids) if is_short else frozenset())
         leads_nowhere = self.allowed is not None and self.params.ignore_eos
         return held_back.union(self.eos_token_ids) if leads_nowhere else held_back
 
@@ -138,7 +143,7 @@ def _choose(logits: Float[Tensor, " vocab"], row: Row) -> int:
     if params.is_greedy:
         return int(logits.argmax())
     # The largest is taken off first, so that a low temperature can't overflow.
-    return _draw(*_candidates((logits - highest) / params.temperature, params), row.dice)
+    return _draw(*_candidates((logits - highest).div_(params.temperature), params), row.dice)
 
 
 def _candidates(
@@ -147,7 +152,7 @@ def _candidates(
     """What may be drawn: scores with their token ids, or all of them with None."""
     token_ids = None
     for keeps in _filters(params):
-        kept = keeps(scores).nonzero()[:, 0]
+        kept = places_of(keeps(scores))
         scores = scores[kept]
         token_ids = kept if token_ids is None else token_ids[kept]
     return scores, token_ids
@@ -167,8 +172,29 @@ def _filters(params: SamplingParams) -> Iterator[Callable[[Tensor], Tensor]]:
 
 def _draw(scores: Float[Tensor, " m"], token_ids: Int[Tensor, " m"] | None, dice: torch.Generator) -> int:
     """Draw by the inverse of the distribution function: one number decides, whatever the vocabulary."""
-    reached = scores.softmax(-1).cumsum(-1, dtype=torch.float64)
     thrown = torch.rand((), generator=dice, dtype=torch.float64).to(scores.device)
-    place = int(torch.searchsorted(reached, thrown * reached[-1], right=True))
-    place = min(place, len(scores) - 1)
+    # What is left is that far below the likeliest; nobody else reads it.
+    place = _place_of(scores.exp_(), thrown)
     return place if token_ids is None else int(token_ids[place])
+
+
+def _place_of(weights: Float[Tensor, " m"], thrown: Float[Tensor, ""]) -> int:
+    """Return where the running sum of weights passes `thrown`, a share of the whole.
+
+    Sums of blocks find the block, and running sums are made in that one alone: over a whole vocabulary they
+    would cost more than all else. What is found has a weight above 0.
+    """
+    whole = len(weights) // SUMMED_TOGETHER * SUMMED_TOGETHER
+    blocks = weights[:whole].view(-1, SUMMED_TOGETHER).sum(-1, dtype=torch.float64)
+    reached = torch.cat([blocks, weights[whole:].sum(dtype=torch.float64)[None]]).cumsum(-1)
+    target = thrown * reached[-1]
+    block = _first_above(reached, target)
+    start = block * SUMMED_TOGETHER
+    inside = weights[start : start + SUMMED_TOGETHER].cumsum(-1, dtype=torch.float64)
+    return start + _first_above(inside, target - reached[block - 1] if block else target)
+
+
+def _first_above(reached: Float[Tensor, " m"], target: Float[Tensor, ""]) -> int:
+    """Return the first place whose running sum is above `target`; where rounding leaves none, the last."""
+    below_all = torch.nextafter(reached[-1], torch.zeros_like(target))
+    return int(torch.searchsorted(reached, torch.minimum(target, below_all), right=True))

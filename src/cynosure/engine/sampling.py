@@ -34,6 +34,7 @@ class SamplingParams:
     - `beams`: search along beams instead of choosing a token at a time; for encoder-decoders. Needs
       temperature 0, and takes no constraint.
     - `logprobs`, `prompt_logprobs`: how many alternatives to report a token; 0 reports the token alone.
+    - `prompt_logprobs_start`: from which token of the prompt on; what stands before may come from kept pages.
     """
 
     max_tokens: int
@@ -53,6 +54,7 @@ class SamplingParams:
     constraint: Constraint | None = None
     logprobs: int | None = None
     prompt_logprobs: int | None = None
+    prompt_logprobs_start: int = 1
     beams: BeamParams | None = None
 
     def __post_init__(self) -> None:
@@ -80,6 +82,8 @@ class SamplingParams:
         _whole("seed", self.seed, 0, MAX_SEED)
         _whole("logprobs", self.logprobs, 0, MAX_LOGPROBS)
         _whole("prompt_logprobs", self.prompt_logprobs, 0, MAX_LOGPROBS)
+        # The first token of a prompt has no chance of its own.
+        _whole("prompt_logprobs_start", self.prompt_logprobs_start, 1)
         self._check_tokens()
         self._check_beams()
 

@@ -49,12 +49,25 @@ class SequenceView:
 
 
 @dataclass(frozen=True)
+class WindowLimits:
+    """What layers with a window may use: `num_pages` of their own, `num_free` of them promised to nobody.
+
+    Of its blocks, a sequence needs a page there for `max_held` at most.
+    """
+
+    max_held: int
+    num_pages: int
+    num_free: int
+
+
+@dataclass(frozen=True)
 class Limits:
     """What a step may use.
 
     - `chunk_size`: prompt tokens of one sequence in a step, and of all together where others decode.
     - `num_blocks`: all pages; `num_free_blocks`: those free now, cached ones that may be dropped included.
     - `aging_s`: waiting that long is worth one level of priority.
+    - `windows`: what a sequence needs beside its pages, for each window that layers have.
     """
 
     max_num_batched_tokens: int
@@ -64,6 +77,7 @@ class Limits:
     num_blocks: int
     num_free_blocks: int
     aging_s: float = 10.0
+    windows: tuple[WindowLimits, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every running sequence can get a token in every step.

@@ -10,6 +10,9 @@ One step is made of four rules, in this order:
    holds for prompts that are half done as well as for new ones.
 4. A new sequence is admitted once pages for its whole prompt and its first token are free, and a page more
    for each that runs. One that must wait keeps those behind it waiting: small ones never starve a large one.
+
+Where layers have a window, all of this holds for their pages too: each sequence is promised as many as it has
+blocks, up to what its window touches.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Sequence
 
 from cynosure.engine.deadlines import prefill_budget, refusals
 from cynosure.engine.fairness import FairQueue, Urgency, order_of_service, urgencies
-from cynosure.engine.schedule import Limits, Rates, Refusal, Schedule, SequenceView, Step
+from cynosure.engine.schedule import Limits, Rates, Refusal, Schedule, SequenceView, Step, WindowLimits
 
 UNKNOWN = Rates()
 
@@ -59,6 +62,7 @@ class _Draft:
         self.limits = limits
         self.budget = limits.max_num_batched_tokens
         self.num_free_blocks = limits.num_free_blocks
+        self._free = [window.num_free for window in limits.windows]
         self.preempted: list[str] = []
         self._steps: list[Step] = []
         self._new_blocks: dict[str, int] = {}
@@ -67,17 +71,30 @@ class _Draft:
         """Pages that it lacks to hold so many tokens."""
         return max(0, self.limits.blocks_for(num_tokens) - view.num_blocks_held)
 
+    def has_room(self, view: SequenceView, num_blocks: int, beside: Sequence[SequenceView] = ()) -> bool:
+        """Whether it can have so many more pages, and each of those `beside` one."""
+        if num_blocks + len(beside) > self.num_free_blocks:
+            return False
+        return all(
+            _growth(window, view, num_blocks) + sum(_growth(window, other, 1) for other in beside) <= num_free
+            for window, num_free in zip(self.limits.windows, self._free, strict=True)
+        )
+
     def run(self, view: SequenceView, num_tokens: int, num_blocks: int) -> None:
         assert 0 < num_tokens <= self.budget
-        assert num_blocks <= self.num_free_blocks
+        assert self.has_room(view, num_blocks)
         self.budget -= num_tokens
         self.num_free_blocks -= num_blocks
         self._steps.append(Step(view.request_id, num_tokens))
         if num_blocks:
             self._new_blocks[view.request_id] = num_blocks
+            for place, window in enumerate(self.limits.windows):
+                self._free[place] -= _growth(window, view, num_blocks)
 
     def preempt(self, view: SequenceView) -> None:
         self.num_free_blocks += view.num_blocks_held - view.num_blocks_shared
+        for place, window in enumerate(self.limits.windows):
+            self._free[place] += min(view.num_blocks_held, window.max_held)
         self.preempted.append(view.request_id)
 
     def finish(self, refused: tuple[Refusal, ...]) -> Schedule:
@@ -100,7 +117,7 @@ def _decode(
 
 def _make_room(draft: _Draft, kept: list[SequenceView], view: SequenceView) -> bool:
     """Preempt from the end of `kept` until `view` has its page; False if it had to go itself."""
-    while draft.num_missing(view, view.num_tokens) > draft.num_free_blocks:
+    while not draft.has_room(view, draft.num_missing(view, view.num_tokens)):
         victim = kept.pop()
         draft.preempt(victim)
         if victim is view:
@@ -117,22 +134,29 @@ def _prefill(
 ) -> None:
     """Hand out chunks in fair order; admit while slots and pages last, and never in a step that preempts."""
     halfway = {view.request_id: view for view in kept if not view.is_decoding}
-    num_running, max_num_seqs = len(kept), draft.limits.max_num_seqs
-    is_open = num_running < max_num_seqs and not draft.preempted
+    max_num_seqs = draft.limits.max_num_seqs
+    is_open = len(kept) < max_num_seqs and not draft.preempted
+    running = list(kept)
     queue = FairQueue([*halfway.values(), *(waiting if is_open else ())], urgency)
     while budget > 0 and (view := queue.pop()) is not None:
         num_blocks = draft.num_missing(view, view.num_tokens + 1)
         if view.request_id not in halfway:
-            if num_running == max_num_seqs or num_blocks + num_running > draft.num_free_blocks:
+            if len(running) == max_num_seqs or not draft.has_room(view, num_blocks, running):
                 queue.keep_only(halfway)
                 continue
-            num_running += 1
-        elif num_blocks > draft.num_free_blocks:
+            running.append(view)
+        elif not draft.has_room(view, num_blocks):
             continue
         num_tokens = min(view.num_pending, draft.limits.chunk_size, budget)
         draft.run(view, num_tokens, num_blocks)
         queue.charge(view.tenant, num_tokens)
         budget -= num_tokens
+
+
+def _growth(window: WindowLimits, view: SequenceView, num_blocks: int) -> int:
+    """Pages of a window that it is promised on top, where it gets so many blocks."""
+    held = view.num_blocks_held
+    return min(held + num_blocks, window.max_held) - min(held, window.max_held)
 
 
 def _open(waiting: Sequence[SequenceView], refused: tuple[Refusal, ...]) -> list[SequenceView]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Items
 from dataclasses import replace
 
 from cynosure.cache import SequencePages
@@ -12,6 +13,7 @@ from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent,
 from cynosure.engine.sampler import Row, new_dice
 from cynosure.engine.schedule import SequenceView
 from cynosure.engine.speculation import Drafter
+from cynosure.engine.watch import AttendedTo
 
 Notify = Callable[[Event], None]
 
@@ -21,6 +23,7 @@ class Sequence:
 
     `token_ids` are the prompt and what was generated; the first `num_computed` of them are in `pages`.
     `num_cached` tokens were found and not computed; how likely the first `num_scored` are has been told.
+    `attended` is what the next tokens attended to, where that is known already.
     """
 
     def __init__(
@@ -35,11 +38,13 @@ class Sequence:
         assert (matcher is None) == (request.params.constraint is None), "a constraint goes with its matcher"
         self.request = request
         self.token_ids = list(request.token_ids)
+        self._generated: list[int] = []
         self.pages = pages
         self.num_cached = 0
         self.was_admitted = False
         self.is_abandoned = False
         self.num_scored = 0
+        self.attended: Iterator[AttendedTo | None] = iter(())
         self.notes = Recorder(request)
         self._dice = new_dice(request.params.seed)
         self._matcher = matcher
@@ -52,14 +57,24 @@ class Sequence:
         return len(self.request.token_ids)
 
     @property
-    def generated(self) -> list[int]:
-        """Tokens that were chosen."""
-        return self.token_ids[self.num_prompt_tokens :]
+    def generated(self) -> Items[int]:
+        """Tokens that were chosen; it grows: a copy a step would cost as much as the answer is long."""
+        return self._generated
 
     @property
     def num_computed(self) -> int:
         """Tokens whose keys and values are in the pages."""
         return self.pages.num_tokens
+
+    @property
+    def num_shareable(self) -> int:
+        """Those of the computed tokens whose keys and values are what any request would compute.
+
+        Tokens that attended to chosen pages alone have keys and values of their own from the second layer on.
+        """
+        if self.request.page_selection is None:
+            return self.num_computed
+        return min(self.num_computed, self.num_prompt_tokens)
 
     @property
     def usage(self) -> Usage:
@@ -76,7 +91,7 @@ class Sequence:
         allowed = None if self._matcher is None else self._matcher.allowed(vocab_size)
         if allowed is not None:
             self.notes.constrained(int(allowed.sum()))
-        return Row(request.params, request.token_ids, self.generated, self._dice, eos_token_ids, allowed)
+        return Row(request.params, request.visible_ids, self.generated, self._dice, eos_token_ids, allowed)
 
     def draft(self, max_tokens: int) -> tuple[int, ...]:
         """Return what may come after the next token, at most so many; never past the answer's last place."""
@@ -90,7 +105,6 @@ class Sequence:
         """Note how far a draft was right."""
         assert self._drafter is not None, "nothing was drafted"
         self._drafter.learn(num_drafted, num_accepted)
-        self.notes.drafted(num_drafted, num_accepted)
 
     def accept(self, token_id: int, eos_token_ids: frozenset[int]) -> FinishReason | None:
         """Append a token that was chosen, and return why it is the last, if it is.
@@ -100,6 +114,7 @@ class Sequence:
         """
         params = self.request.params
         self.token_ids.append(token_id)
+        self._generated.append(token_id)
         self.notes.chose()
         is_complete = False
         if self._matcher is not None and token_id not in params.ends(eos_token_ids):

@@ -22,6 +22,8 @@ class EngineSettings:
     - `kernels`: what computes linear layers: `native`, `torch`, or `auto` for the faster one that is here.
     - `num_speculative_tokens`: how many tokens a decoder guesses ahead at most (`engine/speculation.py`).
     - `has_prefix_cache`: whether requests of one tenant share the pages of a common beginning.
+    - `has_page_bounds`: whether requests may select pages (`engine/page_selection.py`), whose bounds take a
+      part of `kv_cache_bytes`.
     """
 
     kv_cache_bytes: int = 1 << 30
@@ -33,6 +35,7 @@ class EngineSettings:
     kernels: str = "auto"
     has_prefix_cache: bool = True
     num_speculative_tokens: int = 0
+    has_page_bounds: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from cynosure.core.errors import CynosureError, EngineFault
 from cynosure.engine.runner import Work
 from cynosure.engine.sequence import Sequence
+from cynosure.engine.watched_pass import Watched
+from cynosure.models.native.page_choosing import ChosenPages
 
 
 @dataclass(frozen=True)
@@ -32,14 +34,36 @@ class Task:
         """What the runner is given."""
         sequence = self.sequence
         done = sequence.num_computed
-        wants_all = sequence.request.params.prompt_logprobs is not None and done < sequence.num_prompt_tokens
+        params, num_scored = sequence.request.params, 0
+        if params.prompt_logprobs is not None and done < sequence.num_prompt_tokens:
+            num_scored = done + self.num_tokens - max(done, params.prompt_logprobs_start - 1)
         return Work(
             token_ids=(*sequence.token_ids[done : done + self.num_tokens], *self.draft),
             past_len=done,
             blocks=sequence.pages.blocks,
-            num_logits=(self.num_tokens if wants_all else int(self.is_last)) + len(self.draft),
+            num_logits=max(num_scored, int(self.is_last)) + len(self.draft),
             is_reproducible=sequence.request.is_reproducible,
+            watched=self._watched,
+            bias=sequence.request.bias,
+            chosen=self.chosen,
         )
+
+    @property
+    def chosen(self) -> ChosenPages | None:
+        """How many pages a decode attends to, where its request says so."""
+        selection, num_generated = self.sequence.request.page_selection, len(self.sequence.generated)
+        if selection is None or not self.is_decode or not num_generated:
+            return None
+        return ChosenPages(selection.num_pages, selection.is_due(num_generated))
+
+    @property
+    def _watched(self) -> Watched | None:
+        """Those of the tokens that the next ones are chosen after, where the request has them watched."""
+        spec, num_generated = self.sequence.request.watch, len(self.sequence.generated)
+        if spec is None or not self.is_last:
+            return None
+        depths = [depth for depth in range(1 + len(self.draft)) if spec.is_due(num_generated + depth)]
+        return Watched(spec, self.num_tokens - 1, tuple(depths)) if depths else None
 
 
 def as_fault(error: Exception) -> CynosureError:

@@ -79,6 +79,11 @@ class Pool(Protocol):
         """For how long the step that runs now has run."""
         ...
 
+    @property
+    def load_age_s(self) -> float:
+        """For how long a model has been on its way into memory."""
+        ...
+
     def load(self, name: str) -> Future[Any]:
         """Have a model in memory."""
         ...
@@ -139,11 +144,11 @@ class Worker:
                 self._ask(call)
 
     def pulse(self) -> Pulse:
-        """How busy all models are, and how long the step that runs has run."""
+        """How busy all models are, and how long a step has run or a model been loaded."""
         cards = self._pool.cards()
         loads = {name: self._pool.snapshot(name) for name, card in cards.items() if card.role.generates}
         loaded = tuple(name for name, card in cards.items() if card.is_loaded)
-        return Pulse(loads, loaded, self._pool.step_age_s)
+        return Pulse(loads, loaded, self._pool.step_age_s, self._pool.load_age_s)
 
     def _submit(self, call: Submit) -> None:
         def notify(event: Event) -> None:

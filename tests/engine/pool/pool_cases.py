@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 from cynosure.engine import Event, Request, SamplingParams
 from cynosure.engine.pool import PoolSettings, ServedModel
 from tests.engine.engine_cases import SMALL, TERMINAL, Ear
-from tests.models import t5_oracle, tiny_embedders
+from tests.models import seq2seq_cases, seq2seq_oracle, t5_oracle, tiny_embedders
 from tests.models.decoder_oracle import pair_of
 
 
@@ -66,6 +66,8 @@ def folder_of(kind: str) -> Path:
             tiny_embedders.write_encoder(folder)
         case "t5":
             t5_oracle.save(t5_oracle.build(t5_oracle.VARIANTS["v1.1"]), folder)
+        case _ if kind in seq2seq_cases.CASES:
+            return seq2seq_oracle.pair_of(kind).folder
         case _:
             return pair_of(kind).folder
     return folder

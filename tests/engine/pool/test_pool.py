@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cynosure.core.errors import EmptyInput, EngineFault, InputError, InputTooLong, NotFound
 from cynosure.engine import Cancelled, Failed, Finished
+from cynosure.engine.features import Features
 from cynosure.engine.pool import ModelRole
 from cynosure.engine.pool.pool import ModelPool
 from cynosure.engine.turnstile import Turnstile, _Ticket
 from cynosure.models.cross_encoder import load_cross_encoder
 from cynosure.models.embedder import Embedder, load_embedder
-from cynosure.models.seq2seq import generate_seq2seq
+from cynosure.models.seq2seq import answer_from, generate_seq2seq
 from cynosure.models.text.tokenizer import Encoding
 from tests.engine.pool.pool_cases import Waiting, ask, folder_of, served, settings
 from tests.engine.test_core import plain, prompts_of
-from tests.models import t5_oracle
+from tests.models import seq2seq_cases, seq2seq_oracle, t5_oracle
 from tests.models.decoder_oracle import pair_of
 
 KINDS = ("llama", "gpt2", "t5", "embedder", "ranker", "classifier")
@@ -33,6 +35,22 @@ def pool() -> Iterator[ModelPool]:
     pool = ModelPool([served(kind) for kind in KINDS], settings())
     yield pool
     pool.close()
+
+
+def test_what_reads_features_answers_them_and_no_tokens() -> None:
+    pair = seq2seq_oracle.pair_of("whisper")
+    prompt = seq2seq_cases.frames(3)
+    asked = replace(ask("r", [2, 31, 32]), features=Features.of(prompt.numpy()))
+    with closing(ModelPool([served("whisper"), served("bart")], settings())) as pool:
+        ear = Waiting()
+        pool.submit("whisper", asked, ear)
+        ear.wait("r")
+        with pytest.raises(InputError, match="reads features of 10 bins and 60 frames"):
+            pool.submit("whisper", ask("r", [2]), ear)
+        with pytest.raises(InputError, match="reads tokens"):
+            pool.submit("bart", asked, ear)
+    memory = seq2seq_oracle.encoded(pair.graph, [prompt])
+    assert ear.tokens("r") == answer_from(pair.graph, memory, [[2, 31, 32]], max_new_tokens=8)[0]
 
 
 def test_all_kinds_answer_at_once_as_each_does_alone(pool: ModelPool) -> None:

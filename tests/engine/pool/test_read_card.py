@@ -15,17 +15,19 @@ from cynosure.core.errors import (
     UnsupportedArchitecture,
     UnsupportedConfig,
 )
+from cynosure.engine.features import FeatureShape
 from cynosure.engine.pool import ModelRole, PoolSettings, ServedModel
 from cynosure.engine.pool.read_card import describe
 from cynosure.engine.pool.resident import load_resident
 from cynosure.engine.settings import EngineSettings
 from cynosure.engine.turnstile import Turnstile
 from tests.engine.pool.pool_cases import folder_of, served
+from tests.models.seq2seq_cases import ANSWER_LEN, MAX_LEN, NUM_BINS, NUM_FRAMES
 
 CACHE = 1 << 18
 
 
-@pytest.mark.parametrize("kind", ["llama", "t5", "embedder", "ranker", "classifier"])
+@pytest.mark.parametrize("kind", ["llama", "t5", "whisper", "led", "embedder", "ranker", "classifier"])
 @pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16"}, {"quantize": "int8"}], ids=str)
 def test_the_weights_take_what_the_card_says(kind: str, options: dict[str, str]) -> None:
     model = served(kind, **options)
@@ -98,6 +100,38 @@ def test_a_length_is_for_models_that_generate() -> None:
     assert describe(served("ranker", max_model_len=50)).card.max_tokens == 48
 
 
+def test_an_encoder_decoder_says_what_it_reads_and_how_much() -> None:
+    whisper, led, t5 = (describe(served(kind)).card for kind in ("whisper", "led", "t5"))
+    assert whisper.features == FeatureShape(NUM_BINS, NUM_FRAMES)
+    assert (whisper.max_tokens, whisper.max_model_len) == (NUM_FRAMES // 2, MAX_LEN)
+    assert (led.features, led.max_tokens, led.max_model_len) == (None, MAX_LEN, ANSWER_LEN)
+    assert (t5.max_tokens, t5.max_model_len) == (None, None)
+    assert [card.longest for card in (whisper, led, t5)] == [
+        NUM_FRAMES // 2 + MAX_LEN,
+        MAX_LEN + ANSWER_LEN,
+        None,
+    ]
+    assert describe(served("llama", max_model_len=50)).card.longest == 50
+    short = describe(served("led", max_model_len=50)).card
+    assert (short.max_tokens, short.max_model_len) == (50, 50)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("suppress_tokens", [3, 200], r"tokens \[200\]; the vocabulary is 0\.\.199"),
+        ("forced_bos_token_id", 999, r"tokens \[999\]"),
+        ("bad_words_ids", [[1, 2]], "several tokens"),
+    ],
+)
+def test_rules_that_can_not_be_kept_are_refused(tmp_path: Path, key: str, value: object, words: str) -> None:
+    folder = shutil.copytree(folder_of("bart"), tmp_path / "bart")
+    path = folder / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(UnsupportedConfig, match=words):
+        describe(ServedModel("bart", str(folder)))
+
+
 def test_an_encoder_decoder_must_say_what_answers_begin_with(tmp_path: Path) -> None:
     folder = shutil.copytree(folder_of("t5"), tmp_path / "t5")
     (folder / "generation_config.json").unlink()
@@ -106,3 +140,16 @@ def test_an_encoder_decoder_must_say_what_answers_begin_with(tmp_path: Path) -> 
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnsupportedConfig, match="decoder_start_token_id"):
         describe(ServedModel("t5", str(folder)))
+
+
+def test_packed_weights_are_kept_for_the_next_time(tmp_path: Path) -> None:
+    model = served("llama", dtype="bfloat16")
+    card = describe(model).card
+    settings = PoolSettings(packed_folder=tmp_path / "packed")
+    sizes = []
+    for _ in range(2):
+        resident = load_resident(model, card, settings, CACHE, Turnstile())
+        sizes.append(resident.num_bytes)
+        resident.close()
+    assert len([*(tmp_path / "packed").iterdir()]) == 1
+    assert sizes[0] == sizes[1] >= card.weight_bytes + CACHE

@@ -179,6 +179,34 @@ def test_two_requests_share_one_load() -> None:
         assert sorted(loads.names) == ["embedder", "llama"]
 
 
+def test_how_long_a_model_has_been_loaded_is_known() -> None:
+    with pool_of(served("llama"), served("embedder")) as pool:
+        assert pool.load_age_s == 0
+        loads, now = Loads(pool), [100.0]
+        pool._residency._clock = lambda: now[0]
+        loads.open.clear()
+        first = pool.load("llama")
+        until(lambda: len(loads.names) == 1)
+        now[0] = 107.0
+        second = pool.load("embedder")
+        until(lambda: len(loads.names) == 2)
+        now[0] = 109.0
+        assert pool.load_age_s == 9.0
+        loads.open.set()
+        first.result(30)
+        second.result(30)
+        assert pool.load_age_s == 0
+
+
+def test_a_load_that_broke_is_over() -> None:
+    with pool_of(served("llama")) as pool:
+        loads = Loads(pool)
+        loads.broken = ZeroDivisionError("no")
+        with pytest.raises(Exception, match="llama"):
+            pool.load("llama").result(30)
+        assert pool.load_age_s == 0
+
+
 def test_a_failed_load_fails_who_waited_and_may_be_tried_again() -> None:
     with pool_of(served("llama"), served("gpt2")) as pool:
         loads, ear = Loads(pool), Waiting()

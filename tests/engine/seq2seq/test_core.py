@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -124,7 +125,7 @@ class TestInputs:
         right = core._runner.encode
 
         def count(work: Sequence[InputWork]) -> None:
-            encoded.extend(item.token_ids for item in work)
+            encoded.extend(item.content for item in work)
             right(work)
 
         core._runner.encode = count  # type: ignore[method-assign]
@@ -209,7 +210,7 @@ class TestFaults:
         right_encode, right_decode = core._runner.encode, core._runner.decode
 
         def encode(work: Sequence[InputWork]) -> None:
-            if any(item.token_ids[0] == 150 for item in work):
+            if any(item.content == (150, 3, 4) for item in work):
                 raise RuntimeError("a bad input")
             right_encode(work)
 
@@ -346,11 +347,11 @@ def test_beams_need_a_greedy_request() -> None:
 def test_too_long_is_refused_for_prompt_and_answer_apart() -> None:
     core = new_core(pair_of().graph)
     spec = core._runner.graph.spec
-    core._runner.graph.spec = type(spec)(**{**vars(spec), "max_model_len": 20})
+    core._runner.graph.spec = replace(spec, max_model_len=20, max_input_len=20)
     try:
         core.check(ask("r", ids(20, 1), 20))
         for prompt, answer in ((21, 1), (1, 21)):
-            with pytest.raises(InputTooLong, match="20 each"):
+            with pytest.raises(InputTooLong, match="the limit is 20"):
                 core.check(ask("r", ids(prompt, 1), answer))
     finally:
         core._runner.graph.spec = spec

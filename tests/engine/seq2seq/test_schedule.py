@@ -91,3 +91,38 @@ def test_what_is_let_in_fits_whatever_comes(rows: list[tuple[int, int, int, int,
     tokens = [one.num_encoded for one in chosen]
     assert sum(tokens) <= ROOM.num_tokens or sum(bool(count) for count in tokens) == 1
     assert not decision.refused
+
+
+@given(
+    running=st.lists(
+        st.tuples(st.integers(1, 30), st.integers(1, 12), st.integers(1, 3)), min_size=1, max_size=5
+    ),
+    urgent=st.tuples(st.integers(1, 40), st.integers(1, 8)),
+    flood=st.lists(st.tuples(st.integers(1, 10), st.integers(1, 3)), min_size=60, max_size=60),
+)
+def test_an_urgent_one_waits_for_those_that_run_and_for_no_others(
+    running: list[tuple[int, int, int]], urgent: tuple[int, int], flood: list[tuple[int, int]]
+) -> None:
+    """So nobody need be taken out for it: it begins when the longest of these has ended, at the latest."""
+    held = {f"r{place}": list(one) for place, one in enumerate(running)}
+    while sum(one[1] for one in held.values()) > 40 or sum(one[2] for one in held.values()) > 8:
+        held.popitem()
+    longest = max((one[0] for one in held.values()), default=0)
+    wanted = candidate("urgent", inputs=0, answers=urgent[0], lines=urgent[1], priority=0, arrival_s=0.0)
+    waiting: list[Candidate] = []
+    for step, (blocks, lines) in enumerate(flood):
+        # One of a lower priority comes in each step, small enough to slip in.
+        waiting.append(candidate(f"f{step}", inputs=0, answers=blocks, lines=lines, priority=1))
+        room = replace(
+            ROOM,
+            num_lines=8 - sum(one[2] for one in held.values()),
+            num_free_blocks=40 - sum(one[1] for one in held.values()),
+        )
+        begun = admit([*waiting, wanted], room, 0.01 * step, Rates()).admitted
+        if "urgent" in begun:
+            assert begun[0] == "urgent"
+            return
+        assert not begun, "somebody slipped in before it"
+        assert step <= longest
+        held = {name: [one[0] - 1, *one[1:]] for name, one in held.items() if one[0] > 1}
+    raise AssertionError("it never began")

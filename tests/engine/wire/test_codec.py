@@ -33,6 +33,7 @@ from cynosure.engine import (
 from cynosure.engine.constraints import json_schema
 from cynosure.engine.pool.card import ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
+from cynosure.engine.watch import DENIED, AttendedTo, WatchSpec
 from cynosure.engine.wire.codec import MAX_FRAME_BYTES, Channel, FrameReader, framed
 from cynosure.engine.wire.messages import (
     CALLS,
@@ -67,10 +68,12 @@ PARAMS = SamplingParams(
     constraint=SCHEMA, logprobs=2,
 )  # fmt: skip
 REQUEST = Request("r-1", (1, 2, 3), PARAMS, "tenant", -1, 12.5, 0.25, (0, 0, 1), True)
+WATCH = WatchSpec(((0, 1), (2, 0)), ((1, 0, 2),), 3, every=4)
 CALLS_MADE: list[Call] = [
     Setup((ServedModel("m", "folder", is_pinned=True),), PoolSettings(memory_bytes=1 << 33), 2),
     Submit("m", REQUEST),
     Submit("m", Request("r-2", (0,), SamplingParams(max_tokens=1))),
+    Submit("m", Request("r-3", (7, 8), SamplingParams(max_tokens=1), watch=WATCH, bias=((0, 1, DENIED),))),
     Cancel("m", "r-1"),
     Compile(1, "m", SCHEMA, "tenant"),
     LoadModel(2, "m"),
@@ -82,6 +85,7 @@ CALLS_MADE: list[Call] = [
 TOP = (TokenLogprob(4, -0.5), TokenLogprob(5, float("-inf")))
 EVENTS = [
     TokenEvent("r", 7, -0.25, TOP),
+    TokenEvent("r", 7, None, attended=AttendedTo((0.5, 0.25, 0.125), 0.125, 1.5)),
     PromptLogprobs("r", 1, TOP, (TOP, ())),
     Finished("r", FinishReason.EOS, Usage(3, 2, 1)),
     Refused("r", RefusalReason.DEADLINE, "too late", 1.5),

@@ -131,7 +131,13 @@ class GrammarProcess:
             "parser_limits": PARSER_LIMITS,
             "max_bytes": self._limits.max_bytes,
         }
+        child = self._child
         answer = self._ask(json.dumps(setup), _START_SECONDS)
+        if answer is None and not child.has_timed_out:
+            raise EnvironmentFault(
+                f"the process for the constraint ended as it started ({child.last_words}). Free memory, or "
+                "install cynosure again."
+            )
         if answer is None:
             raise EnvironmentFault(
                 f"the process for the constraint did not start within {_START_SECONDS:g} s. Free memory."

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from cynosure.engine.features import FeatureShape
+from cynosure.engine.watch import Watchable
+
 #: The source of the embedder that comes as a Python package.
 MINILM = "minilm"
 
@@ -62,9 +65,11 @@ class ModelCard:
 
     - `dtype`: what it computes in. `weight_bytes`: what its weights take in memory.
     - `vocab_size`: ids from 0 that a request may hold. `max_model_len`: tokens of prompt and answer together,
-      where anything bounds them.
-    - `dim`: length of an embedder's vectors. `max_tokens`: of one text, or of a pair; `None` for models that
-      generate.
+      where anything bounds them; of an encoder-decoder's answer alone.
+    - `dim`: length of an embedder's vectors. `max_tokens`: of one text, or of a pair, or of what an
+      encoder-decoder reads; `None` where nothing bounds them, and for decoders.
+    - `features`: what an encoder-decoder reads that reads no tokens.
+    - `watchable`: the heads of a decoder, whose attention can be told.
     - `labels`: of a ranker's or classifier's logits; `activation` (`identity`, `sigmoid` or `softmax`) makes
       them scores.
     - `is_loaded`: whether a request would be computed at once.
@@ -84,3 +89,12 @@ class ModelCard:
     activation: str | None = None
     weight_bytes: int = 0
     is_loaded: bool = False
+    features: FeatureShape | None = None
+    watchable: Watchable | None = None
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens of the longest request that it takes; `None` where nothing bounds them."""
+        if self.max_model_len is None or self.role is not ModelRole.SEQ2SEQ:
+            return self.max_model_len
+        return None if self.max_tokens is None else self.max_tokens + self.max_model_len

@@ -39,7 +39,8 @@ class Entry:
     """One model; whoever touches it holds the pool's lock.
 
     `held_bytes` count from the moment that room was made until the memory is free again. `num_open` counts
-    requests that have not ended, those that wait for the model included.
+    requests that have not ended, those that wait for the model included. `loading_since_s` is when its
+    weights began to be read, where they are being read.
     """
 
     served: ServedModel
@@ -51,6 +52,7 @@ class Entry:
     held_bytes: int = 0
     num_open: int = 0
     last_used_s: float = 0.0
+    loading_since_s: float | None = None
     waiting: list[Caller] = field(default_factory=list)
 
     @property

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 
 from cynosure.cache import PageStore
 from cynosure.core.errors import CynosureError, EmptyInput, InputError
-from cynosure.engine.check import check_request, check_seq2seq_request
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.encoding import Rows
 from cynosure.engine.grammar.grammar import Grammar
 from cynosure.engine.pool.card import ModelCard, ModelRole, ServedModel
+from cynosure.engine.pool.check_card import check_by_card
 from cynosure.engine.pool.entry import Caller, Entry
 from cynosure.engine.pool.residency import Report, Residency
 from cynosure.engine.pool.resident import (
@@ -80,6 +80,11 @@ class ModelPool:
         """For how long the step that runs now, of whichever model, has run; 0 where none does."""
         return self._turns.age_s
 
+    @property
+    def load_age_s(self) -> float:
+        """For how long a model has been on its way into memory; 0 where none is."""
+        return self._residency.load_age_s
+
     def load(self, name: str) -> Future[ModelCard]:
         """Have a model loaded; the future fails as a request for it would."""
         entry = self._residency.entry(name)
@@ -114,8 +119,7 @@ class ModelPool:
             EngineBusy: the pool was closed, or too many constraints wait to be compiled.
         """
         entry = self._generator(name)
-        check = check_seq2seq_request if entry.described.role is ModelRole.SEQ2SEQ else check_request
-        check(request, entry.described.vocab_size, entry.described.max_model_len)
+        check_by_card(request, entry.described)
 
         def heard(event: Event) -> None:
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +14,22 @@ from torch import nn
 from cynosure.attention.backends.choice import AUTO, BACKENDS
 from cynosure.cache import bytes_per_block, cache_dtype
 from cynosure.core.errors import InputError, UnknownOption, UnsupportedArchitecture, UnsupportedConfig
+from cynosure.engine.features import FeatureShape
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
+from cynosure.engine.watch import Watchable
 from cynosure.models.brand import Brand, ModelKind
 from cynosure.models.checkpoint import choose_dtype, open_weights
 from cynosure.models.config_reader import architecture_of
 from cynosure.models.decoder import Decoder
 from cynosure.models.embedder import fastest_dtype
 from cynosure.models.encoder_decoder import EncoderDecoder
+from cynosure.models.encoder_decoder_spec import EncoderDecoderSpec
 from cynosure.models.encoder_spec import EncoderSpec, HeadKind
-from cynosure.models.generation_config import read_generation_defaults
+from cynosure.models.generation_config import GenerationDefaults, read_generation_defaults
 from cynosure.models.heads import score_activation
 from cynosure.models.hub import resolve_checkpoint
+from cynosure.models.late_folder import is_late_folder, read_late_folder
+from cynosure.models.late_interaction import PROJECTION, LateInteraction
 from cynosure.models.load import brand_of, empty_graph, read_spec
 from cynosure.models.minilm_package import minilm_folder
 from cynosure.models.quantize import read_scheme, scheme_of
@@ -76,12 +82,20 @@ def describe(served: ServedModel, kv_cache_dtype: str = "auto") -> Description:
             "Choose one."
         )
     folder = minilm_folder() if served.source == MINILM else resolve_checkpoint(served.source)
+    if is_late_folder(folder):
+        _check_role(served, ModelRole.RANKER, "a model of late interaction")
+        return Description(_late_card(served, folder))
     if served.source == MINILM or (folder / "modules.json").is_file():
         _check_role(served, ModelRole.EMBEDDER, "a sentence-transformers folder")
         return Description(_embedder_card(served, folder))
     found = _open(served, folder)
     if found.brand.kind is ModelKind.ENCODER:
         return Description(_scorer_card(served, found))
+    if found.brand.kind.reads_images:
+        raise UnsupportedArchitecture(
+            f"{folder} holds a {found.brand.architecture}, which reads images; requests bring none here. Use "
+            "it in Python (cynosure.load), or serve another model."
+        )
     return _generator(served, found, kv_cache_dtype)
 
 
@@ -92,11 +106,8 @@ def _generator(served: ServedModel, found: _Checkpoint, kv_cache_dtype: str) -> 
     _check_role(served, role, found.brand.architecture)
     assert isinstance(found.graph, Decoder | EncoderDecoder)
     defaults = read_generation_defaults(found.folder)
-    if not is_decoder and defaults.decoder_start_token_id is None:
-        raise UnsupportedConfig(
-            f"{found.folder} has no decoder_start_token_id, with which every answer begins. Add it to "
-            "config.json."
-        )
+    if not is_decoder:
+        _check_rules(found, defaults)
     card = ModelCard(
         name=served.name,
         role=role,
@@ -106,10 +117,41 @@ def _generator(served: ServedModel, found: _Checkpoint, kv_cache_dtype: str) -> 
         vocab_size=found.spec.vocab_size,
         max_model_len=found.spec.max_model_len,
         eos_token_ids=defaults.eos_token_ids,
+        max_tokens=None if is_decoder else found.spec.max_input_len,
         weight_bytes=found.weight_bytes,
+        features=None if is_decoder else _features(found.spec),
+        watchable=Watchable(found.spec.num_heads, found.spec.full_layers) if is_decoder else None,
     )
     dtype = cache_dtype(kv_cache_dtype, found.dtype)
     return Description(card, bytes_per_block(found.graph.cache_shapes, dtype, block_size=1))
+
+
+def _check_rules(found: _Checkpoint, defaults: GenerationDefaults) -> None:
+    """Refuse an encoder-decoder that does not say what answers begin with, or says what can't be held to."""
+    if defaults.decoder_start_token_id is None:
+        raise UnsupportedConfig(
+            f"{found.folder} has no decoder_start_token_id, with which every answer begins. Add it to "
+            "config.json."
+        )
+    if "bad_words_ids" in defaults.other:
+        raise UnsupportedConfig(
+            f"{found.folder} has bad_words_ids of several tokens; only single ones are held back here. Leave "
+            "the others out."
+        )
+    named = [defaults.decoder_start_token_id, *defaults.suppressed_ids, *defaults.begin_suppressed_ids]
+    if defaults.forced_bos_token_id is not None:
+        named.append(defaults.forced_bos_token_id)
+    unknown = [token for token in named if not 0 <= token < found.spec.vocab_size]
+    if unknown:
+        raise UnsupportedConfig(
+            f"{found.folder} begins answers with, or holds back, the tokens {unknown[:8]}; the vocabulary is "
+            f"0..{found.spec.vocab_size - 1}. Correct generation_config.json."
+        )
+
+
+def _features(spec: EncoderDecoderSpec) -> FeatureShape | None:
+    read = spec.features
+    return None if read is None else FeatureShape(read.num_bins, read.num_frames)
 
 
 def _embedder_card(served: ServedModel, folder: Path) -> ModelCard:
@@ -130,6 +172,28 @@ def _embedder_card(served: ServedModel, folder: Path) -> ModelCard:
         dim=sentence.dense[-1].out_features if sentence.dense else pooled,
         max_tokens=min(limit for limit in limits if limit is not None),
         weight_bytes=found.weight_bytes + _dense_bytes(sentence.dense),
+    )
+
+
+def _late_card(served: ServedModel, folder: Path) -> ModelCard:
+    """A ranker that compares tokens."""
+    late = read_late_folder(folder)
+    found = _open(served, late.encoder_folder)
+    _check_encoder(found)
+    # Projections are kept in float32.
+    stored = 0 if late.dense else 4 * math.prod(open_weights(folder).shape(PROJECTION))
+    return ModelCard(
+        name=served.name,
+        role=ModelRole.RANKER,
+        architecture=found.brand.architecture,
+        folder=str(folder),
+        dtype=_name(found.dtype),
+        vocab_size=found.spec.embeddings.vocab_size,
+        max_model_len=None,
+        max_tokens=late.query_length + late.document_length,
+        labels=LateInteraction.labels,
+        activation="identity",
+        weight_bytes=found.weight_bytes + stored + _dense_bytes(late.dense),
     )
 
 
@@ -163,8 +227,9 @@ def _scorer_card(served: ServedModel, found: _Checkpoint) -> ModelCard:
 
 def _open(served: ServedModel, folder: Path, dtype: str | None = None) -> _Checkpoint:
     config = stored_config(folder)
-    is_encoder = brand_of(architecture_of(config)).kind is ModelKind.ENCODER
-    brand, spec = read_spec(folder, config, None if is_encoder else served.max_model_len)
+    kind = brand_of(architecture_of(config)).kind
+    generates = kind in (ModelKind.DECODER, ModelKind.ENCODER_DECODER)
+    brand, spec = read_spec(folder, config, served.max_model_len if generates else None)
     chosen = choose_dtype(dtype or served.dtype, config, open_weights(folder))
     scheme = read_scheme(config) if served.quantize is None else scheme_of(served.quantize)
     graph = empty_graph(brand, spec, scheme, chosen)
@@ -172,7 +237,7 @@ def _open(served: ServedModel, folder: Path, dtype: str | None = None) -> _Check
 
 
 def _dense_bytes(dense: Sequence[Any]) -> int:
-    return sum(4 * spec.in_features * spec.out_features for spec in dense)
+    return sum(4 * (spec.in_features + spec.has_bias) * spec.out_features for spec in dense)
 
 
 def _tokenizer_limit(folder: Path) -> int | None:

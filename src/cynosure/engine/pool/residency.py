@@ -75,6 +75,14 @@ class Residency:
         with self._changed:
             return {name: entry.card for name, entry in self._entries.items()}
 
+    @property
+    def load_age_s(self) -> float:
+        """For how long the weights have been read that are read the longest; 0 where none are."""
+        since_s = [
+            entry.loading_since_s for entry in self._entries.values() if entry.loading_since_s is not None
+        ]
+        return max(0.0, self._clock() - min(since_s)) if since_s else 0.0
+
     def load_of(self, name: str) -> EngineLoad:
         """How busy a model is; who waits for it to be loaded counts as waiting."""
         with self._changed:
@@ -165,7 +173,11 @@ class Residency:
         try:
             self._make_room(entry)
             self._report(f"Loading {entry.served.name}", 0, 0)
-            resident = self._loader(entry.served, entry.described, entry.cache_bytes)
+            entry.loading_since_s = self._clock()
+            try:
+                resident = self._loader(entry.served, entry.described, entry.cache_bytes)
+            finally:
+                entry.loading_since_s = None
         except Exception as error:
             self._settle_failure(entry, _as_load_error(entry.served.name, error))
         else:
@@ -266,7 +278,7 @@ def _need(model: ServedModel, found: Description, settings: PoolSettings) -> Nee
     least, most = cache_bytes(
         found.cache_bytes_per_token,
         engine.block_size,
-        found.card.max_model_len,
+        found.card.longest,
         settings.kv_cache_bytes,
         engine.kv_cache_bytes,
     )

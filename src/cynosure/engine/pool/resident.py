@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from cynosure.cache import PageNames, PageStore
+from cynosure.engine.answer_rules import AnswerRules
 from cynosure.engine.core import EngineCore
 from cynosure.engine.encoding import EncodingEngine, EncodingLimits
 from cynosure.engine.engine import Engine
@@ -26,9 +27,12 @@ from cynosure.models.cross_encoder import CrossEncoder, load_cross_encoder
 from cynosure.models.decoder import Decoder
 from cynosure.models.embedder import Embedder, load_embedder
 from cynosure.models.encoder_decoder import EncoderDecoder
+from cynosure.models.late_folder import is_late_folder
+from cynosure.models.late_interaction import LateInteraction, load_late_interaction
 from cynosure.models.load import LanguageModel, load
 from cynosure.models.minilm import WEIGHTS_SHA256
 from cynosure.models.native.graph import use_kernels
+from cynosure.models.native.packed_load import load_packed
 from cynosure.observe.load import EngineLoad
 
 
@@ -111,7 +115,11 @@ class ScorerResident(Resident):
     """A model that answers pairs of texts with logits."""
 
     def __init__(
-        self, model: CrossEncoder, packed_bytes: int, turns: Turnstile, limits: EncodingLimits
+        self,
+        model: CrossEncoder | LateInteraction,
+        packed_bytes: int,
+        turns: Turnstile,
+        limits: EncodingLimits,
     ) -> None:
         """Start its thread; `packed_bytes` are those of weights that native kernels hold."""
         self.model = model
@@ -121,7 +129,7 @@ class ScorerResident(Resident):
     @property
     def num_bytes(self) -> int:
         """What its weights take."""
-        return _bytes_of(self.model.graph) + self._packed_bytes
+        return sum(map(_bytes_of, self.model.modules)) + self._packed_bytes
 
     @property
     def load(self) -> EngineLoad:
@@ -143,13 +151,7 @@ def load_resident(
 ) -> Resident:
     """Read a model's weights and make it ready; raises what `models` raises. Sessions go to the `store`."""
     if card.role.generates:
-        model = load(
-            card.folder,
-            dtype=served.dtype,
-            backend=served.backend,
-            max_model_len=served.max_model_len,
-            quantize=served.quantize,
-        )
+        model = _read(served, card, settings)
         engine = replace(settings.engine, kv_cache_bytes=kv_cache_bytes)
         return GeneratorResident(model, card, engine, turns, _disk_of(served, card, settings, store))
     limits = EncodingLimits(
@@ -157,7 +159,8 @@ def load_resident(
     )
     dtype = DTYPES[card.dtype]
     if card.role.scores:
-        scorer = load_cross_encoder(
+        is_late = is_late_folder(Path(card.folder))
+        scorer = (load_late_interaction if is_late else load_cross_encoder)(
             Path(card.folder),
             name=card.name,
             dtype=served.dtype,
@@ -179,6 +182,24 @@ def load_resident(
     return EmbedderResident(embedder, native.packed_bytes, turns, limits)
 
 
+def _read(served: ServedModel, card: ModelCard, settings: PoolSettings) -> LanguageModel:
+    """Read a model that generates; where packed weights are kept, those of an earlier start."""
+    dtype, backend, quantize = served.dtype, served.backend, served.quantize
+    if settings.packed_folder is None:
+        return load(
+            card.folder, dtype=dtype, backend=backend, max_model_len=served.max_model_len, quantize=quantize
+        )
+    return load_packed(
+        card.folder,
+        settings.packed_folder,
+        dtype=dtype,
+        backend=backend,
+        max_model_len=served.max_model_len,
+        quantize=quantize,
+        choice=settings.engine.kernels,
+    )
+
+
 def _disk_of(
     served: ServedModel, card: ModelCard, settings: PoolSettings, store: PageStore | None
 ) -> Disk | None:
@@ -198,10 +219,21 @@ def _core_of(
             model.graph, eos_token_ids, settings, model_id=model_id, backend=model.backend, disk=disk
         )
     assert isinstance(model.graph, EncoderDecoder)
-    start_id = model.generation_defaults.decoder_start_token_id
-    assert start_id is not None, "the card would not have been made"
+    advice = model.generation_defaults
+    assert advice.decoder_start_token_id is not None, "the card would not have been made"
+    rules = AnswerRules(
+        advice.decoder_start_token_id,
+        advice.forced_bos_token_id,
+        frozenset(advice.suppressed_ids),
+        frozenset(advice.begin_suppressed_ids),
+    )
     return Seq2SeqCore(
-        model.graph, eos_token_ids, settings, start_id=start_id, model_id=model_id, backend=model.backend
+        model.graph,
+        eos_token_ids,
+        settings,
+        rules=rules,
+        model_id=model_id,
+        backend=model.backend,
     )
 
 

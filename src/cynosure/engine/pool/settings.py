@@ -48,6 +48,7 @@ class PoolSettings:
     - `max_waiting_texts`: of one encoder; more are refused.
     - `load_wait_s`: how long a model may wait for others to become idle, so that there is room for it.
     - `disk`: where sessions are kept that ask for it; None keeps none.
+    - `packed_folder`: where packed weights are kept for the next start; None packs them each time.
     """
 
     memory_bytes: int | None = None
@@ -58,6 +59,7 @@ class PoolSettings:
     max_waiting_texts: int = 100_000
     load_wait_s: float = 30.0
     disk: DiskSettings | None = None
+    packed_folder: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.

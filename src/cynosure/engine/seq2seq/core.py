@@ -16,10 +16,12 @@ from torch import Tensor
 
 from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequencePages, blocks_for, cache_dtype
 from cynosure.core.errors import CynosureError, EngineFault, InputError
+from cynosure.engine.answer_rules import AnswerRules
 from cynosure.engine.check import check_seq2seq_request
 from cynosure.engine.core import Snapshot
 from cynosure.engine.encoder_outputs import EncoderOutput, EncoderOutputs, key_of_input
 from cynosure.engine.fairness import TokenCounter
+from cynosure.engine.features import FeatureShape
 from cynosure.engine.grammar.grammar import Matcher
 from cynosure.engine.pace import Pace
 from cynosure.engine.request import (
@@ -53,13 +55,11 @@ class Seq2SeqCore:
         eos_token_ids: Items[int],
         settings: EngineSettings,
         *,
-        start_id: int,
+        rules: AnswerRules,
         model_id: str,
         backend: str = "auto",
     ) -> None:
         """Reserve the pages; the graph's linear layers become native ones where `settings.kernels` allows.
-
-        Every answer begins with `start_id`, which is not told.
 
         Raises:
             InputError: the memory does not hold a page for an input and one for an answer.
@@ -79,7 +79,7 @@ class Seq2SeqCore:
         self.outputs = EncoderOutputs(self._tree.pool, settings.block_size)
         self._runner = Seq2SeqRunner(graph, self.cache, backend)
         self._eos = frozenset(eos_token_ids)
-        self._start_id = start_id
+        self._rules = rules
         self._model_id = model_id
         self._waiting: dict[str, Answer] = {}
         self._running: dict[str, Answer] = {}
@@ -112,8 +112,14 @@ class Seq2SeqCore:
 
     def check(self, request: Request) -> None:
         """Raise what is wrong with a request for this model; see `check_seq2seq_request`."""
-        spec = self._runner.graph.spec
-        check_seq2seq_request(request, spec.vocab_size, spec.max_model_len)
+        spec, read = self._runner.graph.spec, self._runner.graph.spec.features
+        check_seq2seq_request(
+            request,
+            spec.vocab_size,
+            spec.max_model_len,
+            max_input_len=spec.max_input_len,
+            features=None if read is None else FeatureShape(read.num_bins, read.num_frames),
+        )
 
     def add(self, request: Request, notify: Notify, matcher: Matcher | None = None) -> None:
         """Take a checked request, with the matcher of its constraint; all events now go to `notify`."""
@@ -121,12 +127,15 @@ class Seq2SeqCore:
             error = InputError(f"request id {request.request_id!r} is in use. Choose another.")
             notify(Failed(request.request_id, error))
             return
+        if not self.has_work:
+            self._pace.rest()
         self._served.arrive(request.tenant)
         self._waiting[request.request_id] = Answer(
             request,
             notify,
             self._key_of(request),
-            start_id=self._start_id,
+            rules=self._rules,
+            num_input=self._num_input(request),
             new_pages=lambda: SequencePages(self._tree, None, self.cache.copy_block),
             matcher=matcher,
         )
@@ -144,7 +153,7 @@ class Seq2SeqCore:
 
     def step(self, now: float) -> None:
         """Advance by one step; `now` is on the requests' clock, in seconds."""
-        start = time.perf_counter()
+        self._pace.begin(time.perf_counter())
         for request_id in self._admit(now).admitted:
             self._begin(self._waiting[request_id])
         num_encoded = self._encode_new()
@@ -153,11 +162,10 @@ class Seq2SeqCore:
         for answer in answers:
             if answer.request.is_reproducible:
                 self._decode([answer])
-        if answers:
-            self._pace.note_step(num_encoded, time.perf_counter() - start)
         for answer in list(self._running.values()):
             if answer.sequence.is_abandoned:
                 self.cancel(answer.request.request_id)
+        self._pace.end(time.perf_counter(), num_encoded, was_work=bool(answers), is_more=self.has_work)
 
     def check_integrity(self) -> None:
         """Assert that every page is accounted for."""
@@ -189,23 +197,23 @@ class Seq2SeqCore:
 
     def _candidate(self, answer: Answer) -> Candidate:
         request = answer.request
-        num_encoded, num_blocks = self.outputs.cost(answer.key, len(request.token_ids))
+        num_encoded, num_blocks = self.outputs.cost(answer.key, answer.num_input)
         view = answer.sequence.view(self._served.served(request.tenant), 0)
         return Candidate(view, num_encoded, num_blocks, self._num_answer_blocks(answer), answer.num_lines)
 
     def _num_answer_blocks(self, answer: Answer) -> int:
-        """Pages for the longest answer on every line; the last token of one is never read again."""
-        return answer.num_lines * self.outputs.num_blocks(answer.request.params.max_tokens)
+        """Pages for the longest answer on every line."""
+        return answer.num_lines * self.outputs.num_blocks(answer.max_line_len)
 
     def _begin(self, answer: Answer) -> None:
         """Have an input's pages, shared or new; without any it waits on, though that is not expected."""
         request = answer.request
-        num_tokens = len(request.token_ids)
+        num_tokens = answer.num_input
         answer.input = self.outputs.read(answer.key, num_tokens)
         if answer.input is not None:
             answer.num_cached = num_tokens
         else:
-            answer.input = self.outputs.add(answer.key, request.token_ids)
+            answer.input = self.outputs.add(answer.key, num_tokens)
             if answer.input is None:
                 return
         answer.num_promised_blocks = self._num_answer_blocks(answer)
@@ -227,7 +235,7 @@ class Seq2SeqCore:
         for answer in answers:
             if answer.request.is_reproducible:
                 self._encode([answer])
-        return sum(len(answer.request.token_ids) for answer in answers)
+        return sum(answer.num_input for answer in answers)
 
     def _encode(self, answers: Items[Answer]) -> None:
         """Encode the inputs of answers in one pass; where it raises, each alone."""
@@ -235,7 +243,8 @@ class Seq2SeqCore:
             return
         inputs = [answer.input for answer in answers if answer.input is not None]
         try:
-            self._runner.encode([InputWork(one.token_ids, one.blocks) for one in inputs])
+            pairs = zip(answers, inputs, strict=True)
+            self._runner.encode([InputWork(answer.content, one.blocks) for answer, one in pairs])
         except Exception as error:
             if len(answers) > 1:
                 for answer in answers:
@@ -245,9 +254,8 @@ class Seq2SeqCore:
             return
         for answer, one in zip(answers, inputs, strict=True):
             one.is_written = True
-            num_tokens = len(one.token_ids)
-            self._served.serve(answer.request.tenant, num_tokens)
-            answer.sequence.notes.computed(num_tokens, is_decode=False)
+            self._served.serve(answer.request.tenant, answer.num_input)
+            answer.sequence.notes.computed(answer.num_input, is_decode=False)
 
     def _fail_readers(self, broken: EncoderOutput, error: CynosureError) -> None:
         for answer in [answer for answer in self._running.values() if answer.input is broken]:
@@ -261,7 +269,8 @@ class Seq2SeqCore:
         for answer in answers:
             for pages in answer.pages:
                 # What was promised is there: free, or read by nobody.
-                has_room = self.outputs.make_room(pages.num_missing(1)) and pages.reserve(1)
+                num_next = answer.num_next
+                has_room = self.outputs.make_room(pages.num_missing(num_next)) and pages.reserve(num_next)
                 assert has_room, "fewer pages than were promised"
         work = [answer.work() for answer in answers]
         try:
@@ -299,7 +308,7 @@ class Seq2SeqCore:
         logits: list[Tensor] = []
         for answer, part in answers:
             try:
-                rows.append(answer.sequence.sampler_row(self._eos, part.shape[1]))
+                rows.append(answer.sampler_row(self._eos, part.shape[1]))
             except CynosureError as error:
                 self._fail(answer, error)
             else:
@@ -358,7 +367,12 @@ class Seq2SeqCore:
             dtype=f"{self._runner.graph.dtype} in {self.cache.dtype}",
             is_reproducible=request.is_reproducible,
         )
-        return key_of_input(shared, request.token_ids)
+        return key_of_input(shared, request.features or request.token_ids)
+
+    def _num_input(self, request: Request) -> int:
+        """Positions that the encoder gives for an input."""
+        spec = self._runner.graph.spec.features
+        return len(request.token_ids) if spec is None else spec.num_positions
 
 
 def _as_fault(error: Exception) -> CynosureError:

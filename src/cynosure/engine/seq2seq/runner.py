@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -16,24 +18,25 @@ from cynosure.attention import DenseSource, KeyPlan
 from cynosure.attention.plan import cumulative
 from cynosure.cache import PagedCache
 from cynosure.core.errors import EngineFault
+from cynosure.engine.features import Features
 from cynosure.models.batch import Batch
-from cynosure.models.encoder_decoder import EncoderDecoder, Memory
+from cynosure.models.encoder_decoder import Encoded, EncoderDecoder, Memory
 from cynosure.models.forward_pass import paged_source
 
 
 @dataclass(frozen=True)
 class InputWork:
-    """Tokens to encode, and the pages that take what comes of them."""
+    """Tokens to encode, or features, and the pages that take what comes of them."""
 
-    token_ids: tuple[int, ...]
+    content: tuple[int, ...] | Features
     blocks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class LineWork:
-    """The next token of a sequence: it follows `past_len` others in `blocks`, and reads an input's pages."""
+    """The next tokens of a sequence: they follow `past_len` others in `blocks`, and read an input's pages."""
 
-    token_id: int
+    token_ids: tuple[int, ...]
     past_len: int
     blocks: tuple[int, ...]
     input_len: int
@@ -52,10 +55,10 @@ class Seq2SeqRunner:
     @torch.inference_mode()
     def encode(self, work: Sequence[InputWork]) -> None:
         """Encode inputs in one pass, without padding, and write them to their pages."""
-        batch = Batch.pack([item.token_ids for item in work])
-        encoded = self.graph.encode(batch, backend=self.backend)
+        encoded = self._encoded([item.content for item in work])
         table = _rectangle([item.blocks for item in work])
-        slots = self.cache.slots(table, [0] * len(work), batch.new_lens)
+        lens = [stop - start for start, stop in pairwise(encoded.keys.offsets)]
+        slots = self.cache.slots(table, [0] * len(work), lens)
         for layer, source in enumerate(encoded.sources):
             assert isinstance(source, DenseSource), "what was just encoded is in no pages yet"
             # Kept for whoever sends the same input: what is broken must not get there.
@@ -65,9 +68,9 @@ class Seq2SeqRunner:
 
     @torch.inference_mode()
     def decode(self, work: Sequence[LineWork]) -> Float[Tensor, "lines vocab"]:
-        """Compute one token of each sequence in one pass; return the scores of the next, in float32."""
+        """Compute tokens of each sequence in one pass; return the scores of the next, in float32."""
         batch = Batch.pack(
-            [[item.token_id] for item in work],
+            [item.token_ids for item in work],
             past_lens=[item.past_len for item in work],
             block_tables=[item.blocks for item in work],
         )
@@ -75,7 +78,15 @@ class Seq2SeqRunner:
         sources = tuple(paged_source(self.cache, layer, self.graph.dtype) for layer in layers)
         memory = Memory(sources, _keys_of(work), num_segments=0)
         hidden = self.graph.decode(batch, self.cache, memory, backend=self.backend).hidden
-        return self.graph.logits(hidden).float()
+        return self.graph.logits(hidden[batch.last_rows]).float()
+
+    def _encoded(self, contents: Sequence[tuple[int, ...] | Features]) -> Encoded:
+        """Encode inputs; of one model all are tokens, or all are features."""
+        features = [one.array for one in contents if isinstance(one, Features)]
+        if features:
+            return self.graph.encode_features(torch.from_numpy(np.stack(features)), backend=self.backend)
+        tokens = [one for one in contents if not isinstance(one, Features)]
+        return self.graph.encode(Batch.pack(tokens), backend=self.backend)
 
 
 def _keys_of(work: Sequence[LineWork]) -> KeyPlan:

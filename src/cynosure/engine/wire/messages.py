@@ -161,13 +161,14 @@ class SetupFailed:
 class Pulse:
     """The process lives; how busy each model that generates is, and which models are loaded.
 
-    `step_age_s`: for how long the step that runs now has run. Native code that never ends lets Python, and so
-    this message, go on.
+    `step_age_s`: for how long the step that runs now has run; `load_age_s`: for how long a model has been on
+    its way into memory. Native code that never ends lets Python, and so this message, go on.
     """
 
     loads: dict[str, EngineLoad]
     loaded: tuple[str, ...]
     step_age_s: float = 0.0
+    load_age_s: float = 0.0
 
 
 @dataclass(frozen=True)
