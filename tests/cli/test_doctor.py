@@ -28,7 +28,7 @@ def test_what_is_there_is_said(index_folder: Path, capsys: pytest.CaptureFixture
     assert not [line for line in lines if line.startswith("FAIL")]
     for what in (
         "python", "torch", "processor", "instructions", "memory", "huge pages", "kernels", "extra server",
-        "embedder", "index", "audit log", "disk", "port",
+        "embedder", "index", "audit log", "packed weights", "disk", "port",
     ):  # fmt: skip
         assert [line for line in lines if line[5:].startswith(f"{what}:")], what
 
@@ -122,3 +122,13 @@ def test_a_variant_that_does_not_exist_is_said(monkeypatch: pytest.MonkeyPatch) 
 def test_a_line_ends_with_the_remedy() -> None:
     assert Finding("disk", "full", Weight.BROKEN, "Free some").line == "FAIL disk: full. Free some"
     assert Finding("disk", "empty").line == "ok   disk: empty"
+
+
+def test_packed_weights_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "packed"
+    assert "none yet" in doctor_server.packed_weights(folder).found
+    folder.mkdir()
+    (folder / "one.packed").write_bytes(bytes(1 << 20))
+    found = doctor_server.packed_weights(folder)
+    assert "1 models, 0.0 GiB" in found.found
+    assert found.weight is Weight.FINE

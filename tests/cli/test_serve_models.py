@@ -43,7 +43,7 @@ def test_flags_reach_the_models_and_the_pool() -> None:
         "--memory", "2GB", "--kv-cache-memory-bytes", "1GiB", "--block-size", "16", "--max-num-seqs", "3",
         "--kv-cache-dtype", "int8", "--max-num-batched-tokens", "77", "--no-enable-prefix-caching",
         "--attention-backend", "sdpa", "--threads", "2", "--log-format", "json", "--log-content",
-        "--tool-call-parser", "hermes", "--num-speculative-tokens", "9",
+        "--tool-call-parser", "hermes", "--num-speculative-tokens", "9", "--page-bounds",
     )  # fmt: skip
     [model] = options.models
     assert model == ServedModel("x", "one", quantize="int8", backend="sdpa", max_model_len=99)
@@ -55,15 +55,27 @@ def test_flags_reach_the_models_and_the_pool() -> None:
         77,
     )
     assert not pool.engine.has_prefix_cache
+    assert (options.step_timeout_s, options.load_timeout_s) == (300.0, 1800.0)
     assert pool.engine.kv_cache_dtype == "int8"
     assert pool.engine.num_speculative_tokens == 9
+    assert pool.engine.has_page_bounds
+    assert not _options("one").pool.engine.has_page_bounds
     setup = options.setup
     assert (setup.num_threads, setup.log_level, setup.logs_content) == (2, 20, True)
     assert options.tool_format is not None
 
 
 def test_what_is_not_said_is_as_the_pool_has_it() -> None:
-    assert _options("one").pool == ServeOptions(Path("index")).pool
+    assert _options("one", "--no-packed-weights").pool == ServeOptions(Path("index")).pool
+
+
+def test_packed_weights_are_kept_unless_told_otherwise(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    kept = options_of(parser.parse_args(["one"]), tmp_path).pool
+    assert kept.packed_folder == tmp_path / "packed"
+    none = options_of(parser.parse_args(["one", "--no-packed-weights"]), tmp_path).pool
+    assert none.packed_folder is None
 
 
 def test_a_folder_for_sessions_has_a_secret_and_a_bound(tmp_path: Path) -> None:
@@ -117,6 +129,8 @@ def test_what_is_no_size(text: str) -> None:
         (["one", "--max-model-len", "0"], "--max-model-len is 0"),
         (["one", "--max-num-seqs", "0"], "max_num_seqs is 0"),
         (["one", "--memory", "0"], "memory_bytes is 0"),
+        (["one", "--step-timeout", "0.5"], "--step-timeout is 0.5"),
+        (["one", "--load-timeout", "0"], "--load-timeout is 0"),
         (["a/x", "b/x"], "two models are called 'x'"),
     ],
 )

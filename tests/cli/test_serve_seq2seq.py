@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,8 @@ from cynosure.cli.assembly import ServeOptions, assemble
 from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.models.seq2seq import generate_seq2seq
-from tests.models import t5_oracle
+from tests.models import seq2seq_oracle, t5_oracle
+from tests.models.seq2seq_cases import CASES, MAX_LEN
 from tests.models.tiny_tokenizers import byte_level, write
 from tests.server.fakes import serving
 
@@ -37,10 +39,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory, t5: T5ForConditionalGenerat
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path, checkpoint: Path) -> Iterator[httpx.Client]:
+def bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _written("bart", tmp_path_factory.mktemp("bart"))
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _written("whisper", tmp_path_factory.mktemp("whisper"))
+
+
+def _written(name: str, folder: Path) -> Path:
+    """A tiny model with as many tokens as the tokenizer has."""
+    case = CASES[name]
+    model = seq2seq_oracle.build(replace(case, settings={**case.settings, "vocab_size": 325}))
+    model.save_pretrained(folder)
+    return write(folder, byte_level())
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path, checkpoint: Path, bart: Path, whisper: Path) -> Iterator[httpx.Client]:
     models = (
         ServedModel("t5", str(folder), dtype="float32"),
         ServedModel("llama", str(checkpoint), dtype="float32"),
+        ServedModel("bart", str(bart), dtype="float32"),
+        ServedModel("whisper", str(whisper), dtype="float32"),
     )
     pool = PoolSettings(kv_cache_bytes=8 << 20)
     options = ServeOptions(folder, models, with_docs=False, num_threads=1, pool=pool)
@@ -136,6 +158,18 @@ def test_what_it_does_not_do_is_said_by_name(
     client: httpx.Client, fields: dict[str, object], words: str
 ) -> None:
     assert words in _refusal(client, **fields)
+
+
+def test_another_family_completes_as_its_plain_loop_does(client: httpx.Client, bart: Path) -> None:
+    ids = byte_level().encode(TEXT).ids
+    plain = generate_seq2seq(seq2seq_oracle.loaded(bart), [ids], start_id=2, max_new_tokens=12)[0]
+    assert _choice(client, model="bart")["token_ids"] == plain
+    assert f"the limit is {MAX_LEN}" in _refusal(client, model="bart", max_tokens=MAX_LEN + 1)
+    assert f"the limit is {MAX_LEN}" in _refusal(client, model="bart", prompt=[5] * (MAX_LEN + 1))
+
+
+def test_what_listens_takes_no_text(client: httpx.Client) -> None:
+    assert "this model reads features of 10 bins and 60 frames" in _refusal(client, model="whisper")
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])

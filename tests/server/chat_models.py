@@ -31,12 +31,14 @@ class ScriptedModel:
     answer: str = "Hello there."
     name: str = "scripted"
     max_model_len: int | None = MAX_MODEL_LEN
+    watchable: None = None
     fails_at: int | None = None
     pause_s: float = 0.0
     num_given: int = 0
     load: EngineLoad = field(default_factory=EngineLoad)
     prompts: list[Sequence[int]] = field(default_factory=list)
     sampled: list[SamplingParams] = field(default_factory=list)
+    asked: list[Generation] = field(default_factory=list)
 
     def encode(self, text: str) -> Sequence[int]:
         return self.tokenizer.encode(text).ids
@@ -55,6 +57,7 @@ class ScriptedModel:
             )
         self.prompts.append(token_ids)
         self.sampled.append(sampling)
+        self.asked.append(asked)
         return self._tokens(sampling.max_tokens)
 
     async def _tokens(self, limit: int) -> AsyncGenerator[Token]:

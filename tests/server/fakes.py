@@ -98,6 +98,7 @@ class FakeCompleter:
 
     name: str = "fake-completer"
     max_model_len: int | None = 64
+    watchable: None = None
     pause_s: float = 0.0
     fails_at: int | None = None
     fails_with: str = "a secret of the inside"

@@ -94,6 +94,11 @@ def test_speculation_by_name_means_that_or_an_error(client: openai.OpenAI, url: 
     refused(url, ["reproducible"], speculation=True, reproducible=True)
 
 
+def test_page_selection_by_name_means_that_or_an_error(url: str) -> None:
+    refused(url, ["page_selection", "--page-bounds"], page_selection={"pages": 64})
+    refused(url, ["reproducible"], page_selection={"pages": 64}, reproducible=True)
+
+
 def test_logprobs_are_the_model_s(
     client: openai.OpenAI, tokenizer: Tokenizer, oracle: transformers.LlamaForCausalLM
 ) -> None:
@@ -339,7 +344,7 @@ def test_a_gap_is_filled_in(client: openai.OpenAI, url: str) -> None:
         ({"prompt": [9999], "echo": True}, ["9999"]),
         ({"suffix": "x", "echo": True}, ["suffix and echo"]),
         ({"stop": ["a"] * 17}, ["16"]),
-        ({"user": "me"}, ["user", "not known"]),
+        ({"user": "me", "safety_identifier": "you"}, ["two people"]),
     ],
 )
 def test_what_can_not_be_is_refused_by_name(url: str, more: dict[str, Any], words: list[str]) -> None:

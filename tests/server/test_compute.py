@@ -43,8 +43,14 @@ def test_failures_come_back_and_nothing_is_begun_after_the_end() -> None:
 
     with pytest.raises(ValueError, match="broken"):
         asyncio.run(compute.run(broken))
-    may_end = threading.Event()
-    running = compute.submit(lambda: may_end.wait(10))
+    runs, may_end = threading.Event(), threading.Event()
+
+    def waits() -> bool:
+        runs.set()
+        return may_end.wait(10)
+
+    running = compute.submit(waits)
+    assert runs.wait(10)
     queued = compute.submit(begun.set)
     threading.Timer(0.05, may_end.set).start()
     compute.close()

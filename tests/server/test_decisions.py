@@ -15,7 +15,9 @@ import transformers
 from openai.types.decision import Decision
 from pydantic import BaseModel
 
-from cynosure.cli.local_completer import load_completer
+from cynosure.cli.local_completer import load_completer, local_completer
+from cynosure.engine.settings import EngineSettings
+from cynosure.models.load import load
 from cynosure.server.services import ScoreKind, Services
 from tests.models.tiny_tokenizers import byte_level, write
 from tests.server.chat_models import SOURCE
@@ -72,6 +74,9 @@ def client(
 
     def serve(_: object) -> Services:
         completers = {name: load_completer(name, folder, dtype="float32") for name, folder in folders.items()}
+        forgetful = load(folders["chat"], dtype="float32")
+        off = EngineSettings(has_prefix_cache=False)
+        completers["forgetful"] = local_completer("forgetful", forgetful, off)
         return Services({}, {}, completers, int(time.time()), {ranker.name: ranker for ranker in rankers})
 
     with (
@@ -152,6 +157,24 @@ def test_chances_are_those_of_the_whole_answers(
     assert found.usage.output_tokens == 0
 
 
+@pytest.mark.parametrize("model", ["chat", "forgetful"])
+def test_the_input_is_read_once(client: openai.OpenAI, model: str) -> None:
+    """Whether pages are kept between requests or not: these are shared within one."""
+    found = _decide(client, model, PREDICATE, CHOICE, SCORE, input=f"{model}: " + "the pole star. " * 12)
+    usage = found.usage
+    computed = usage.input_tokens - usage.input_tokens_details.cached_tokens
+    num_answers, longest = 7, usage.input_tokens // 7
+    # What comes behind the input, and the part of a page before it, is read for each answer.
+    assert longest > 150
+    assert computed < longest + num_answers * 110
+    assert usage.input_tokens_details.cached_tokens > usage.input_tokens / 3
+    plain = _decide(client, "chat", PREDICATE, CHOICE, SCORE, input=f"{model}: " + "the pole star. " * 12)
+    for one, other in zip(found.answers, plain.answers, strict=True):
+        assert one.model_dump_json() == pytest.approx(other.model_dump_json()) or (
+            _coverage(one) == pytest.approx(_coverage(other), rel=1e-4)
+        )
+
+
 def test_a_conversation_is_judged_too(client: openai.OpenAI) -> None:
     said: Any = [
         {"role": "user", "content": "Hi."},
@@ -216,7 +239,7 @@ def test_too_many_answers_are_refused_before_anything_is_read(client: openai.Ope
 
 
 def test_a_model_that_is_not_here(client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="chat, cross, labelled, many, numbers, plain"):
+    with pytest.raises(openai.NotFoundError, match="chat, cross, forgetful, labelled, many, numbers, plain"):
         _decide(client, "absent", PREDICATE)
 
 

@@ -176,7 +176,7 @@ def test_failures_are_the_client_s_own_errors(client: anthropic.Anthropic, model
     ("more", "words"),
     [
         ({"max_tokens": None}, ["max_tokens"]),
-        ({"metadata": {"user_id": "me"}}, ["metadata", "not known"]),
+        ({"metadata": {"owner": "me"}}, ["owner", "not known"]),
         ({"temperature": 1.5}, ["temperature", "1.5"]),
         ({"tool_choice": {"type": "any"}}, ["tool_choice"]),
         ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, ["budget_tokens"]),

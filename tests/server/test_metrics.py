@@ -88,7 +88,7 @@ def test_labels_do_not_grow_with_what_is_sent(url: str) -> None:
     before = set(_scraped(url))
     for number in range(20):
         httpx.get(f"{url}/absent/{number}?q={number}", headers={"X-Request-Id": f"id-{number}"})
-        httpx.post(f"{url}/v1/completions", json=COMPLETE | {"model": f"m{number}", "user": f"u{number}"})
+        httpx.post(f"{url}/v1/completions", json=COMPLETE | {"model": f"m{number}", "owner": f"u{number}"})
         httpx.request(f"M{number}", f"{url}/live")
     new = set(_scraped(url)) - before
     statuses = {name.partition("{")[2] for name in new}

@@ -97,6 +97,6 @@ def test_completions_whole_and_streamed(client: openai.OpenAI) -> None:
 
 def test_refusals_are_the_client_s_own_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
-        client.embeddings.create(model="fake-embedder", input="a", user="me")
-    assert refused.value.param == "user"
+        client.embeddings.create(model="fake-embedder", input="a", extra_body={"owner": "me"})
+    assert refused.value.param == "owner"
     assert refused.value.code == "invalid_request"

@@ -11,12 +11,14 @@ import pytest
 import torch
 import transformers
 
+from cynosure.cache import MatchEnd
 from cynosure.cli.local_completer import load_completer
 from cynosure.core.errors import NotFound
 from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.runtime import Report
+from cynosure.server.schemas.requests import _PAGE_ENDS
 from cynosure.server.services import Services
 from cynosure.server.visit import Visit
 from tests.guard import cases
@@ -98,6 +100,10 @@ def test_times_and_pages_are_told(url: str) -> None:
     assert changed["sequences"][0]["pages"]["why_no_more"] == "new_tokens"
     exact = _until_ended(url, _complete(url, reproducible=True))
     assert "no page" in exact["sequences"][0]["pages"]["explanation"]
+
+
+def test_every_end_of_a_match_is_explained() -> None:
+    assert {end.value for end in MatchEnd} <= _PAGE_ENDS.keys()
 
 
 def test_another_key_s_pages_are_not_told_of(url: str) -> None:

@@ -67,7 +67,7 @@ def test_nothing_fits_is_an_answer(client: httpx.Client) -> None:
         (EMBED, EMBED_OK | {"input": [100]}, None, ["no such token"]),
         (EMBED, EMBED_OK | {"dimensions": 4}, None, ["dimensions is 4", "8"]),
         (EMBED, EMBED_OK | {"encoding_format": "hex"}, "encoding_format", ["'float' or 'base64'"]),
-        (EMBED, EMBED_OK | {"user": "me"}, "user", ["not known"]),
+        (EMBED, EMBED_OK | {"owner": "me"}, "owner", ["not known"]),
         (SEARCH, {"query": []}, "query", ["at least 1"]),
         (SEARCH, {"query": "q", "max_num_results": 51}, "max_num_results", ["50"]),
         (SEARCH, {"query": "q", "filters": {"type": "eq"}}, "filters", ["None"]),

@@ -8,7 +8,7 @@ import json
 from rich.console import Console
 from rich.text import Text
 
-from cynosure.cli.documentation import add_index_argument, open_documentation
+from cynosure.cli.documentation import add_index_argument, add_store_argument, open_store
 from cynosure.server.schemas.ask import AskResponse
 from cynosure.server.services import Attended, Quote
 
@@ -29,12 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="1 to 20 (3)",
     )
     parser.add_argument("--json", action="store_true", help="print what /v1/ask answers")
+    add_store_argument(parser)
     add_index_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print quotes with the words attended to, or that nothing fits; both are answers."""
-    docs = open_documentation(arguments)
+    docs = open_store(arguments)
     answer = docs.ask(arguments.question, arguments.max_results)
     console = Console(highlight=False)
     if arguments.json:
@@ -58,7 +59,8 @@ def _print(console: Console, quote: Quote) -> None:
     console.print(head, soft_wrap=True)
     for line in marked(quote.text, quote.attended).split("\n"):
         console.print(Text("  │ ", style="dim").append_text(line), soft_wrap=True)
-    place = f"  {quote.object}, characters {quote.start}–{quote.end} of its docstring\n"
+    whole = f"the text of {quote.file}" if quote.file else "its docstring"
+    place = f"  {quote.object}, characters {quote.start}–{quote.end} of {whole}\n"
     console.print(Text(place, style="dim"), soft_wrap=True)
 
 

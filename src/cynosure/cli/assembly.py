@@ -50,7 +50,8 @@ class ServeOptions:
 
     - `is_lazy`: whether a model is loaded by its first request, and not before the server is ready.
     - `log_level`, `logs_content`: of the engine's process.
-    - `step_timeout_s`: a process whose models are in one step for longer is ended, and started again.
+    - `step_timeout_s`, `load_timeout_s`: a process whose models are in one step, or on their way into memory,
+      for longer is ended, and started again.
     """
 
     index_folder: Path
@@ -63,6 +64,7 @@ class ServeOptions:
     log_level: int = logging.WARNING
     logs_content: bool = False
     step_timeout_s: float = SupervisorSettings.step_s
+    load_timeout_s: float = SupervisorSettings.load_s
 
     @property
     def setup(self) -> Setup:
@@ -98,7 +100,8 @@ def assemble(options: ServeOptions, report: Report) -> Services:
     setup = options.setup
     lazy = {model.name for model in setup.models if options.is_lazy and not model.is_pinned}
     eager = [model.name for model in setup.models if model.name not in lazy]
-    supervisor = Supervisor(setup, eager, SupervisorSettings(step_s=options.step_timeout_s))
+    patience = SupervisorSettings(step_s=options.step_timeout_s, load_s=options.load_timeout_s)
+    supervisor = Supervisor(setup, eager, patience)
     # Read while the engine's process imports torch.
     with ThreadPoolExecutor(2, thread_name_prefix="tokenizer") as threads:
         tokenizers = {model.name: threads.submit(_tokenizer_of, model) for model in setup.models}

@@ -18,13 +18,15 @@ from rich.markup import escape
 from cynosure.cli.chat_input import HELP, Command, Typed, read_typed
 from cynosure.cli.chat_save import save_conversation
 from cynosure.cli.chat_view import AnswerView
-from cynosure.cli.local_completer import load_completer
+from cynosure.cli.local_arguments import add_local_arguments, load_named
 from cynosure.core.errors import CynosureError, InputError, InputTooLong
 from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat.answer import Said
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.answers.chat_turn import begin_turn, build_prompt, chat_of, room_after
-from cynosure.server.services import CompletionModel
+from cynosure.server.answers.generated_ids import GeneratedIds
+from cynosure.server.answers.keeping import KeepingCompleter
+from cynosure.server.services import CompletionModel, Generation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,8 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--top-p", type=float, default=1.0, metavar="P", help="share of what is drawn from (1)"
     )
     parser.add_argument("--seed", type=int, metavar="N", help="draw the same tokens again")
-    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, keep, ... (auto)")
-    parser.add_argument("--backend", default="auto", help="of attention, by name (auto)")
+    add_local_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -64,10 +65,16 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False)
     with console.status("Loading ..."):
         source = arguments.source or arguments.model
-        model = load_completer(source, source, arguments.dtype, arguments.backend)
+        model = load_named(source, arguments)
     try:
         chat_of(model)
-        chat = Chat(model, sampling, arguments.max_tokens, console, arguments.system)
+        chat = Chat(
+            KeepingCompleter(model, GeneratedIds().of("", model.name)),
+            sampling,
+            arguments.max_tokens,
+            console,
+            arguments.system,
+        )
         converse(chat, input if sys.stdin.isatty() else _piped)
     finally:
         model.close()
@@ -106,7 +113,8 @@ class Chat:
         first_s = 0.0
         prompt = await build_prompt(self.model, self.messages(question))
         limit = room_after(self.model, prompt) if self.max_tokens is None else self.max_tokens
-        turn = await begin_turn(self.model, prompt, (), (), replace(self.sampling, max_tokens=limit))
+        asked = Generation(prompt.token_ids, replace(self.sampling, max_tokens=limit))
+        turn = await begin_turn(self.model, prompt, (), (), asked)
         with AnswerView(self.console) as view:
             async for part in turn.parts():
                 first_s = first_s or perf_counter() - begun

@@ -8,7 +8,7 @@ import sys
 from contextlib import aclosing
 
 from cynosure.cli.engine_completer import EngineCompleter
-from cynosure.cli.local_completer import load_completer
+from cynosure.cli.local_arguments import add_local_arguments, load_named
 from cynosure.core.errors import EmptyInput, InputError
 from cynosure.engine.sampling import SamplingParams
 from cynosure.server.services import Generation
@@ -29,8 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end before it; repeatable"
     )
-    parser.add_argument("--dtype", default="auto", help="float32, bfloat16, keep, ... (auto)")
-    parser.add_argument("--backend", default="auto", help="of attention, by name (auto)")
+    add_local_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -45,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     sampling = SamplingParams(
         max_tokens=arguments.max_tokens, temperature=arguments.temperature, seed=arguments.seed
     )
-    model = load_completer(arguments.model, arguments.model, arguments.dtype, arguments.backend)
+    model = load_named(arguments.model, arguments)
     try:
         asyncio.run(_continue(model, prompt, sampling, StopText(arguments.stop)))
     finally:

@@ -1,4 +1,4 @@
-"""Look at what a server would need: embedder, index, audit log, disk, port. Starts none."""
+"""Look at what a server would need: embedder, index, audit log, weights, disk, port. Starts none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cynosure.cli.audit import LOG_NAME, audit_folders
 from cynosure.cli.finding import Finding, Weight
-from cynosure.cli.home import data_home
+from cynosure.cli.home import PACKED_FOLDER, data_home
 from cynosure.cli.python_docs import index_path
 from cynosure.core.errors import CynosureError
 from cynosure.models.minilm import load_minilm
@@ -26,6 +26,7 @@ def serving(index_folder: Path, number: int, environ: Mapping[str, str]) -> list
     return [
         *documentation(index_path(index_folder)),
         audit_log(environ),
+        packed_weights(data_home(environ) / PACKED_FOLDER),
         disk(data_home(environ)),
         port(number),
     ]
@@ -66,6 +67,16 @@ def audit_log(environ: Mapping[str, str]) -> Finding:
     taken = folders.index(free)
     beside = f"; {taken} before it in use by other servers" if taken else ""
     return Finding("audit log", f"free at {free}{beside}")
+
+
+def packed_weights(folder: Path) -> Finding:
+    """What starts of the server left for the next one."""
+    files = [*folder.glob("*")] if folder.exists() else []
+    if not files:
+        return Finding("packed weights", f"none yet in {folder}")
+    size = sum(file.stat().st_size for file in files)
+    found = f"{len(files)} models, {size / (1 << 30):.1f} GiB in {folder}; it may be removed at any time"
+    return Finding("packed weights", found)
 
 
 def disk(home: Path) -> Finding:

@@ -12,7 +12,9 @@ from rich.console import Console
 from cynosure.cli.home import data_home
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.cli.local_embedder import load_local_embedder
-from cynosure.cli.python_docs import PythonDocs, build_python_docs, index_path, open_python_docs
+from cynosure.cli.own_docs import NAME as OWN
+from cynosure.cli.own_docs import open_own_docs, own_index_path
+from cynosure.cli.python_docs import NAME, PythonDocs, build_python_docs, index_path, open_python_docs
 
 
 def add_index_argument(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +22,24 @@ def add_index_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
 
 
+def add_store_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare which index is asked."""
+    parser.add_argument(
+        "--store",
+        choices=(NAME, OWN),
+        default=NAME,
+        help=f"the documentation of this Python, or what `cynosure index PATH` read ({NAME})",
+    )
+
+
+def folder_of(arguments: argparse.Namespace) -> Path:
+    """Where indexes lie."""
+    return arguments.index_dir or data_home(os.environ) / "index"
+
+
 def path_of(arguments: argparse.Namespace) -> Path:
     """The index's file."""
-    return index_path(arguments.index_dir or data_home(os.environ) / "index")
+    return index_path(folder_of(arguments))
 
 
 def open_documentation(arguments: argparse.Namespace) -> PythonDocs:
@@ -30,6 +47,13 @@ def open_documentation(arguments: argparse.Namespace) -> PythonDocs:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with LoadingBar(Console(stderr=True, highlight=False)) as bar:
         return open_python_docs(path_of(arguments), load_local_embedder(), bar.show)
+
+
+def open_store(arguments: argparse.Namespace) -> PythonDocs:
+    """Open the index that `--store` names; one's own documents are never indexed unasked."""
+    if arguments.store == NAME:
+        return open_documentation(arguments)
+    return open_own_docs(own_index_path(folder_of(arguments)), load_local_embedder())
 
 
 def rebuild_documentation(arguments: argparse.Namespace) -> PythonDocs:

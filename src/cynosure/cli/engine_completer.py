@@ -85,6 +85,7 @@ class EngineCompleter:
         """Put text before an engine; `card` says which tokens end an answer, and how long it may be."""
         self.name = name
         self.max_model_len: int | None = card.max_model_len
+        self.watchable = card.watchable
         self.tokenizer = tokenizer
         self.chat = chat
         self.engine = engine
@@ -184,6 +185,10 @@ def _request(request_id: str, asked: Generation, tenant: str) -> Request:
         is_reproducible=asked.is_reproducible,
         session=asked.session,
         speculation=asked.speculation,
+        watch=asked.watch,
+        bias=asked.bias,
+        page_selection=asked.page_selection,
+        group=asked.group,
     )
 
 
@@ -201,6 +206,7 @@ def _token(
         logprob=logprob,
         top_logprobs=event.top_logprobs,
         prompt_logprobs=tuple(prompt),
+        attended=event.attended,
     )
 
 

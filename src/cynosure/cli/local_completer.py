@@ -15,6 +15,7 @@ from cynosure.engine.grammar.cache import GrammarCache
 from cynosure.engine.grammar.process import TokenizerDefinition
 from cynosure.engine.pool.card import ModelCard, ModelRole
 from cynosure.engine.settings import EngineSettings
+from cynosure.engine.watch import Watchable
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.tool_calls import ToolFormat
 from cynosure.models.decoder import Decoder
@@ -27,9 +28,13 @@ def load_completer(
     dtype: str = "auto",
     backend: str = "auto",
     tool_format: ToolFormat | None = None,
+    *,
+    quantize: str | None = None,
+    settings: EngineSettings | None = None,
 ) -> EngineCompleter:
     """Load a decoder and its tokenizer from a folder, a GGUF file, or by a hub id, and start its engine."""
-    return local_completer(name, load(source, dtype=dtype, backend=backend), tool_format=tool_format)
+    model = load(source, dtype=dtype, backend=backend, quantize=quantize)
+    return local_completer(name, model, settings, tool_format)
 
 
 def local_completer(
@@ -74,6 +79,7 @@ def local_completer(
         max_model_len=model.spec.max_model_len,
         eos_token_ids=eos_token_ids,
         is_loaded=True,
+        watchable=Watchable(model.spec.num_heads, model.spec.full_layers),
     )
     chat = ChatFormat.of(model.chat_template, model.tokenizer, tool_format)
     return EngineCompleter(name, card, model.tokenizer, chat, Engine(core, grammars))

@@ -52,9 +52,9 @@ class CommandModule(Protocol):
 
 COMMANDS: Mapping[str, Command] = {
     "serve": Command("cynosure.cli.serve", "answer questions, embeddings and completions over HTTP"),
-    "ask": Command("cynosure.cli.ask", "ask the documentation of this Python; get quotes"),
+    "ask": Command("cynosure.cli.ask", "ask the documentation of this Python, or own documents; get quotes"),
     "search": Command("cynosure.cli.search", "list the best passages for a query, whatever their score"),
-    "index": Command("cynosure.cli.index", "build, rebuild or describe the index of the documentation"),
+    "index": Command("cynosure.cli.index", "index own documents; build or describe the index of the documentation"),
     "chat": Command("cynosure.cli.chat", "converse with a model from a folder"),
     "complete": Command("cynosure.cli.complete", "continue a prompt with a model from a folder"),
     "bench": Command("cynosure.cli.bench", "measure how fast a checkpoint or a running server answers"),

@@ -34,6 +34,7 @@ from cynosure.server.runtime import Report
 from cynosure.server.services import Answer, Attended, Quote
 
 NAME = "python-docs"
+TITLE = f"Documentation of Python {sys.version.split()[0]}"
 
 #: Questions that are ranked at one time; others wait.
 MAX_ASKING = 4
@@ -51,11 +52,11 @@ class DocsEmbedder(Embedder, AttendsTokens, Protocol):
 class PythonDocs:
     """The documentation, searched and quoted. May be asked by several threads."""
 
-    name = NAME
-    title = f"Documentation of Python {sys.version.split()[0]}"
-
-    def __init__(self, search: DocsSearch, embedder: DocsEmbedder) -> None:
-        """Take an opened index, and the embedder that made it."""
+    def __init__(
+        self, search: DocsSearch, embedder: DocsEmbedder, name: str = NAME, title: str = TITLE
+    ) -> None:
+        """Take an opened index, and the embedder that made it; its objects are docstrings, or parts of files."""
+        self.name, self.title = name, title
         self.num_documents = len(search.store.contents.entries)
         self.num_passages = len(search.store.contents.passages)
         self.num_bytes = search.store.num_bytes
@@ -65,7 +66,7 @@ class PythonDocs:
     def search(self, query: str, max_results: int) -> Sequence[Quote]:
         """The best passages, at most one an object, best first, whatever their score."""
         found = self._search.search(query, max_results)
-        return [_quote(hit, found.calibration.threshold) for hit in found.hits]
+        return [self._quote(hit, found.calibration.threshold) for hit in found.hits]
 
     def ask(self, question: str, max_results: int) -> Answer:
         """The best passages with what was attended to in them, or none where nothing fits."""
@@ -74,7 +75,7 @@ class PythonDocs:
         quoted = quote(question, found, self._words)
         taken = found.timings_ms | {"evidence": 1e3 * (perf_counter() - begun)}
         quotes = tuple(
-            replace(_quote(passage.hit, quoted.threshold), attended=_relative(passage.attended))
+            replace(self._quote(passage.hit, quoted.threshold), attended=_relative(passage.attended))
             for passage in quoted.passages
         )
         timings = {stage: round(milliseconds, 1) for stage, milliseconds in taken.items()}
@@ -83,6 +84,19 @@ class PythonDocs:
             "" if quoted.answered else f"The best passage scores {best:.2f}; below {LINE} it is no answer."
         )
         return Answer(quoted.answered, reason, quotes, best, LINE, timings)
+
+    def _quote(self, hit: Hit, threshold: float) -> Quote:
+        return Quote(
+            text=hit.text,
+            object=hit.name,
+            kind=hit.kind,
+            signature=hit.signature,
+            start=hit.start,
+            end=hit.end,
+            score=round(chance(hit.score, threshold), 4),
+            similarity=round(hit.similarity, 4),
+            file="" if self.name == NAME else hit.module,
+        )
 
 
 class ThreadedDocs:
@@ -123,19 +137,6 @@ def chance(score: float, threshold: float) -> float:
     return 1.0 / (1.0 + math.exp(min(threshold - score, 700.0)))
 
 
-def _quote(hit: Hit, threshold: float) -> Quote:
-    return Quote(
-        text=hit.text,
-        object=hit.name,
-        kind=hit.kind,
-        signature=hit.signature,
-        start=hit.start,
-        end=hit.end,
-        score=round(chance(hit.score, threshold), 4),
-        similarity=round(hit.similarity, 4),
-    )
-
-
 def _relative(spans: Sequence[AttendedSpan]) -> tuple[Attended, ...]:
     """Weights relative to the largest in the quote, whose heading was attended to as well."""
     most = max((span.weight for span in spans), default=0.0)
@@ -164,7 +165,7 @@ def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as fault:
-        raise _unwritable(path, fault) from fault
+        raise unwritable(path, fault) from fault
     report("Reading the documentation of this Python", 0, 0)
     documentation = read_python_docs()
     for module, why in documentation.failed.items():
@@ -174,7 +175,7 @@ def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
     try:
         build_index(path, documentation, embedder, lambda done, total: report(stage, done, total))
     except (OSError, apsw.Error) as fault:
-        raise _unwritable(path, fault) from fault
+        raise unwritable(path, fault) from fault
 
 
 def index_path(folder: Path) -> Path:
@@ -182,7 +183,8 @@ def index_path(folder: Path) -> Path:
     return folder / f"{NAME}-{sys.implementation.name}-{'.'.join(map(str, sys.version_info[:3]))}.sqlite"
 
 
-def _unwritable(path: Path, fault: BaseException) -> EnvironmentFault:
+def unwritable(path: Path, fault: BaseException) -> EnvironmentFault:
+    """What to raise where an index can't be written."""
     # What was tried next, such as a rollback, may have failed as well: the first failure tells why.
     while fault.__context__ is not None:
         fault = fault.__context__

@@ -17,7 +17,7 @@ GIB = 2**30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what becomes what, and where it goes."""
-    parser.add_argument("source", metavar="FOLDER", help="a checkpoint's folder, or a hub id")
+    parser.add_argument("source", metavar="FOLDER", help="a checkpoint's folder, a GGUF file, or a hub id")
     parser.add_argument("--to", required=True, choices=("int8", "int4"), help="bits of a weight's code")
     parser.add_argument(
         "--group", type=int, choices=(32, 128), help="weights that share a scale in int4 (32)"

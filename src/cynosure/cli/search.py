@@ -9,7 +9,7 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from cynosure.cli.documentation import add_index_argument, open_documentation
+from cynosure.cli.documentation import add_index_argument, add_store_argument, open_store
 
 MAX_RESULTS = 50
 MAX_SHOWN = 80
@@ -27,12 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="1 to 50 (10)",
     )
     parser.add_argument("--json", action="store_true", help="print all fields")
+    add_store_argument(parser)
     add_index_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print one line a passage, best first."""
-    quotes = open_documentation(arguments).search(arguments.query, arguments.max_results)
+    quotes = open_store(arguments).search(arguments.query, arguments.max_results)
     if arguments.json:
         fields = [
             {name: value for name, value in asdict(quote).items() if name != "attended"} for quote in quotes

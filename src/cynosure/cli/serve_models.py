@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cynosure.cli.assembly import ServeOptions, named_models
+from cynosure.cli.home import PACKED_FOLDER
 from cynosure.cli.serve_logs import level_of
 from cynosure.core.errors import InputError
 from cynosure.engine.pool.card import ServedModel
@@ -20,7 +21,7 @@ from cynosure.models.chat.tool_calls import ToolFormat
 from cynosure.server.access.tenants import read_secret
 from cynosure.server.remote.supervisor import SupervisorSettings
 
-MAX_STEP_TIMEOUT_S = 24 * 60 * 60
+MAX_TIMEOUT_S = 24 * 60 * 60
 
 #: Keys the names and checksums of `--cache-dir`; it lies in Cynosure's home, apart from what it guards.
 CACHE_SECRET_FILE = "cache-secret"
@@ -66,8 +67,15 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="share pages of a common beginning among a tenant's requests (on)",
     )
+    add("--page-bounds", action="store_true", help="let requests attend to selected pages alone (off)")
     add("--num-speculative-tokens", type=int, metavar="N", help="guess up to N tokens ahead (0: none)")
     add("--cache-dir", type=Path, metavar="FOLDER", help="keep sessions on disk that ask for it, here")
+    add(
+        "--packed-weights",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep packed weights on disk, so that the next start is faster (on)",
+    )
     add("--cache-bytes", type=num_bytes, metavar="SIZE", help="of that folder (10GB)")
     add(
         "--tool-call-parser",
@@ -82,6 +90,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="a step that takes longer hangs; the engine is started again (300)",
     )
+    add(
+        "--load-timeout",
+        type=float,
+        default=SupervisorSettings.load_s,
+        metavar="SECONDS",
+        help="a model that takes longer to load hangs; the engine is started again (1800)",
+    )
 
 
 def options_of(arguments: argparse.Namespace, home: Path) -> ServeOptions:
@@ -95,10 +110,10 @@ def options_of(arguments: argparse.Namespace, home: Path) -> ServeOptions:
         raise InputError(f"--threads is {arguments.threads}; at least 1 is needed. Raise it.")
     if arguments.max_model_len is not None and arguments.max_model_len < 1:
         raise InputError(f"--max-model-len is {arguments.max_model_len}; at least 1 is needed. Raise it.")
-    if not 1 <= arguments.step_timeout <= MAX_STEP_TIMEOUT_S:
-        raise InputError(
-            f"--step-timeout is {arguments.step_timeout}; it may be 1 to {MAX_STEP_TIMEOUT_S}. Change it."
-        )
+    patience = {"--step-timeout": arguments.step_timeout, "--load-timeout": arguments.load_timeout}
+    for flag, seconds in patience.items():
+        if not 1 <= seconds <= MAX_TIMEOUT_S:
+            raise InputError(f"{flag} is {seconds}; it may be 1 to {MAX_TIMEOUT_S}. Change it.")
     parser = arguments.tool_call_parser
     return ServeOptions(
         index_folder=arguments.index_dir or home / "index",
@@ -111,6 +126,7 @@ def options_of(arguments: argparse.Namespace, home: Path) -> ServeOptions:
         log_level=level_of(arguments),
         logs_content=arguments.log_content,
         step_timeout_s=arguments.step_timeout,
+        load_timeout_s=arguments.load_timeout,
     )
 
 
@@ -178,6 +194,7 @@ def _pool(arguments: argparse.Namespace, home: Path) -> PoolSettings:
     }
     engine = EngineSettings(
         has_prefix_cache=arguments.enable_prefix_caching,
+        has_page_bounds=arguments.page_bounds,
         kv_cache_dtype=arguments.kv_cache_dtype,
         kernels=arguments.kernels,
         **{name: value for name, value in given.items() if value is not None},
@@ -187,4 +204,5 @@ def _pool(arguments: argparse.Namespace, home: Path) -> PoolSettings:
         engine=engine,
         kv_cache_bytes=arguments.kv_cache_memory_bytes,
         disk=_disk(arguments, home),
+        packed_folder=home / PACKED_FOLDER if arguments.packed_weights else None,
     )

@@ -14,7 +14,7 @@ from starlette.datastructures import Headers
 from cynosure.core.errors import AdminOnly, InputError
 from cynosure.server.access.keys import KeyRing, presented_key
 from cynosure.server.access.limits import Account, Clock
-from cynosure.server.access.tenants import NUM_SECRET_BYTES, tenant_of
+from cynosure.server.access.tenants import NUM_SECRET_BYTES, end_user_of, tenant_of
 from cynosure.server.settings import ServerSettings
 from cynosure.server.visit import Visit
 
@@ -34,7 +34,7 @@ class Admission:
     ) -> None:
         """Ask for the keys of a ring; without one, or with an open one, for none.
 
-        `secret` names the tenants; without one, their names last as long as this object.
+        `secret` names tenants and end users; without one, their names last as long as this object.
         """
         self.ring = ring or KeyRing()
         self._secret = secret or secrets.token_bytes(NUM_SECRET_BYTES)
@@ -67,6 +67,11 @@ class Admission:
             account=account if is_work else None,
             principal=key.name,
         )
+
+    def name_end_user(self, visit: Visit, name: str) -> None:
+        """Note for whom a request asks, in a digest; nothing where nobody is named."""
+        assert visit.tenant is not None, "nobody was admitted"
+        visit.end_user = end_user_of(name, visit.tenant, self._secret) if name else ""
 
     @staticmethod
     def leave(visit: Visit) -> None:

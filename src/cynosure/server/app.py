@@ -10,6 +10,7 @@ from cynosure.observe.metrics import ServingMetrics
 from cynosure.observe.process_metrics import ProcessMetrics, ProcessState
 from cynosure.server import errors, openapi
 from cynosure.server.admission import Admission
+from cynosure.server.answers.generated_ids import GeneratedIds
 from cynosure.server.answers.response_store import ResponseStore
 from cynosure.server.gate import Gate
 from cynosure.server.records.auditing import Auditing
@@ -52,6 +53,7 @@ def make_app(
     app.state.policy = oversight.policy
     app.state.visits = VisitStore()
     app.state.responses = ResponseStore()
+    app.state.generated = GeneratedIds()
     app.state.metrics = ServingMetrics(lambda: _loads(runtime))
     app.state.metrics.watch(ProcessMetrics(lambda: _process(runtime)))
     scoring = (rerank, score, decisions)
@@ -61,7 +63,7 @@ def make_app(
         app.include_router(family.router)
     app.mount("/static", page.static)
     errors.install(app)
-    admission = admission or Admission()
+    admission = app.state.admission = admission or Admission()
     openapi.install(app, lambda: admission.ring.is_open)
     # The last one added is the outermost.
     app.add_middleware(Gate, settings=settings, admission=admission)

@@ -11,10 +11,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from cynosure.core.errors import NotFound
+from cynosure.engine.page_selection import PageSelection
 from cynosure.engine.report import RequestReport
 from cynosure.engine.request import TokenLogprob
 from cynosure.engine.sampling import SamplingParams
 from cynosure.engine.session import Session
+from cynosure.engine.watch import AttendedTo, BiasRun, Watchable, WatchSpec
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
@@ -36,6 +38,7 @@ class Quote:
     """A verbatim slice of an object's documentation, `start:end` in code points of the whole.
 
     `score`, from 0 to 1, is what the order is by; `similarity` is the cosine of question and passage.
+    Where the object is a part of a file, `file` is its name, and `start:end` count in the file's text.
     """
 
     text: str
@@ -47,6 +50,7 @@ class Quote:
     score: float
     similarity: float
     attended: tuple[Attended, ...] = ()
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,9 @@ class Generation:
     - `skips_special`: whether control tokens give no text; the token that ends an answer never does.
     - `session`: whose next request will find the pages of this one.
     - `speculation`: whether tokens are guessed ahead, which changes none; None leaves it to the engine.
+    - `group`: sequences of one name share the pages of what they read, though none are kept.
+    - `watch`, `bias`: whose attention is told with each token, and what is added to the prompt's scores.
+    - `page_selection`: how many pages generated tokens attend to; None: all.
     - `is_sibling`: whether a sequence of the same request has the same prompt, which is paid for once.
     - `on_report`: told once how the sequence went through the engine, also where nobody waits for its end.
     """
@@ -211,6 +218,10 @@ class Generation:
     is_sibling: bool = False
     session: Session | None = None
     speculation: bool | None = None
+    group: str | None = None
+    watch: WatchSpec | None = None
+    bias: tuple[BiasRun, ...] = ()
+    page_selection: PageSelection | None = None
     on_report: Callable[[RequestReport], None] | None = field(default=None, compare=False)
 
 
@@ -229,7 +240,8 @@ class Token:
     - `finish_reason`: on the last, `stop` or `length`; or `content_filter`, where a policy ended it.
     - `num_cached`: how many of the prompt's tokens were found and not computed; on the last at least.
     - `logprob`, `top_logprobs`: the model's own, in nats, where the sampling asked for them.
-    - `prompt_logprobs`: where asked for, on the first: all tokens of the prompt but its first.
+    - `prompt_logprobs`: where asked for, on the first: tokens of the prompt from where they are asked on.
+    - `attended`: what the query that chose it attended to, where this token is watched.
     """
 
     text: str
@@ -239,6 +251,7 @@ class Token:
     logprob: float | None = None
     top_logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[ScoredToken, ...] = ()
+    attended: AttendedTo | None = None
 
 
 class CompletionModel(Protocol):
@@ -252,6 +265,11 @@ class CompletionModel(Protocol):
     @property
     def max_model_len(self) -> int | None:
         """How many tokens prompt and continuation may have together; `None` where nothing limits them."""
+        ...
+
+    @property
+    def watchable(self) -> Watchable | None:
+        """The heads whose attention can be told; `None` where none can."""
         ...
 
     @property

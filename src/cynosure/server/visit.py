@@ -34,6 +34,7 @@ class Visit:
     - `ended_s`: when its answer was sent, or broken off.
     - `first_token_s`: when the first token was chosen, on the same clock.
     - `principal`: the name of the API key, which only the audit log may hold.
+    - `end_user`: a digest of whom it names as asking, for the log and the audit alone.
     - `guard`: what was found in its texts; `reports`: how its sequences went through the engine.
     - `prepare_s`: how long its constraints took to be ready; `sampling`: numbers that it asked for,
       and `constraint` the kind of what its answer must look like.
@@ -55,6 +56,7 @@ class Visit:
     ended_s: float | None = None
     finish: Finish | None = None
     principal: str = ""
+    end_user: str = ""
     guard: GuardNotes = field(default_factory=GuardNotes)
     reports: list[RequestReport] = field(default_factory=list)
     prepare_s: float = 0.0

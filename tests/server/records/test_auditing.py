@@ -84,6 +84,7 @@ def test_a_record_is_there_when_the_answer_is(tmp_path: Path) -> None:
         "outcome": "finished",
         "endpoint": "/v1/completions",
         "model": "fake-completer",
+        "end_user": "",
         "principal": "anna",
         "method": "POST",
         "status": 200,

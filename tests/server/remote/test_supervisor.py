@@ -21,7 +21,7 @@ from cynosure.core.errors import CheckpointNotFound, EngineDown, EnvironmentFaul
 from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.settings import EngineSettings
-from cynosure.engine.wire.messages import Setup
+from cynosure.engine.wire.messages import LoadModel, Setup
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.remote import supervisor as supervisor_module
 from cynosure.server.remote.engine import RemoteEngine
@@ -213,6 +213,53 @@ def test_a_step_that_never_ends_is_noticed_though_the_process_lives(
         _until(lambda: httpx.get(f"{url}/ready").status_code == 200)
         assert served.complete().status_code == 200
         assert supervisor.num_restarts == 1
+
+
+#: A process of ours in which a model never comes into memory, where a file says so; Python goes on.
+UNLOADED = """#!{python}
+import sys, time
+from pathlib import Path
+from cynosure.engine import worker
+from cynosure.engine.pool import pool
+load = pool.load_resident
+def stuck(*arguments):
+    if Path({flag!r}).exists():
+        Path({flag!r}).unlink()
+        time.sleep(60)
+    return load(*arguments)
+pool.load_resident = stuck
+worker.main(sys.argv[3:])
+"""
+
+
+def test_a_model_that_never_comes_into_memory_is_noticed(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flag, program = tmp_path / "stuck", tmp_path / "program"
+    program.write_text(UNLOADED.format(python=sys.executable, flag=str(flag)))
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    patient = SupervisorSettings(silence_s=30.0, load_s=1.0, first_pause_s=0.1)
+    # The first start fails, and says why.
+    flag.touch()
+    hasty = Supervisor(_setup(checkpoint), ["tiny"], patient)
+    with pytest.raises(EnvironmentFault, match="a model took more than 1 s to load"):
+        hasty.start(lambda stage: None)
+    hasty.close()
+    # One that is up already is started again.
+    supervisor = Supervisor(_setup(checkpoint), [], patient)
+    supervisor.start(lambda stage: None)
+    try:
+        flag.touch()
+        future = supervisor.link.call(lambda number: LoadModel(number, "tiny"))
+        with pytest.raises(EngineDown):
+            future.result(20)
+        _until(lambda: supervisor.is_up)
+        assert supervisor.num_restarts == 1
+        supervisor.link.call(lambda number: LoadModel(number, "tiny")).result(20)
+        assert supervisor.num_restarts == 1
+    finally:
+        supervisor.close()
 
 
 def test_closing_ends_the_process_and_what_waits_for_it(checkpoint: Path) -> None:

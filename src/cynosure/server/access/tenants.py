@@ -22,6 +22,12 @@ def tenant_of(key_name: str, secret: bytes) -> str:
     return hmac.new(secret, b"cynosure tenant\0" + key_name.encode(), hashlib.sha256).hexdigest()[:32]
 
 
+def end_user_of(name: str, tenant: str, secret: bytes) -> str:
+    """What stands for a person whom a tenant names: the same each time, and another for another tenant."""
+    named = f"cynosure end user\0{tenant}\0{name}"
+    return hmac.new(secret, named.encode(), hashlib.sha256).hexdigest()[:32]
+
+
 def read_secret(file: Path) -> bytes:
     """The secret in a file; where there is none, a new one is written there, for us alone to read.
 

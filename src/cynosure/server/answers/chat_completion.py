@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from cynosure.models.chat.answer import Part, Said, Thought
 from cynosure.models.chat.tool_calls import ToolCall
+from cynosure.server.answers.attention import AttentionPlan
 from cynosure.server.answers.chat_turn import ChatTurn, Spoken
 from cynosure.server.answers.continuation import Placed
 from cynosure.server.answers.interleave import interleaved
@@ -32,13 +33,19 @@ class ChatAnswer:
     """All answers to a request, under way."""
 
     def __init__(
-        self, model: CompletionModel, body: ChatRequest, prompt_ids: Sequence[int], turns: list[ChatTurn]
+        self,
+        model: CompletionModel,
+        body: ChatRequest,
+        prompt_ids: Sequence[int],
+        turns: list[ChatTurn],
+        attention: AttentionPlan,
     ) -> None:
         """Start before the first token."""
         self._model = model
         self._body = body
         self._prompt_ids = prompt_ids
         self._turns = turns
+        self._tellers = [attention.teller() for _ in turns]
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
 
@@ -79,13 +86,15 @@ class ChatAnswer:
         for place, turn in enumerate(self._turns):
             last = self._piece(place, AnswerMessage())
             last.finish_reason = turn.finish
+            self._tell(last, place, (), is_last=True)
             yield self._chunk([last])
         if self._body.wants_usage:
             yield self._chunk([], self._usage())
 
     @property
     def _tells_tokens(self) -> bool:
-        return self._body.logprobs is True or self._body.return_token_ids is True
+        asked = (self._body.logprobs, self._body.return_token_ids, self._tellers[0] is not None)
+        return True in asked
 
     def _spoken(self) -> AsyncGenerator[tuple[int, Spoken]]:
         return interleaved([turn.spoken() for turn in self._turns])
@@ -101,6 +110,7 @@ class ChatAnswer:
         )
         if self._body.return_token_ids:
             choice.token_ids = _ids(tokens)
+        self._tell(choice, place, tokens, is_last=True)
         return choice
 
     def _event(self, place: int, delta: AnswerMessage, tokens: Sequence[Placed] = ()) -> Mapping[str, object]:
@@ -111,7 +121,17 @@ class ChatAnswer:
         piece = ChunkChoice(index=place, delta=delta, logprobs=logprobs, finish_reason=None)
         if self._body.return_token_ids and tokens:
             piece.token_ids = _ids(tokens)
+        self._tell(piece, place, tokens)
         return piece
+
+    def _tell(
+        self, to: ChatChoice | ChunkChoice, place: int, tokens: Sequence[Placed], *, is_last: bool = False
+    ) -> None:
+        """Add what was attended to, where that was asked for and there is something to tell."""
+        teller = self._tellers[place]
+        told = None if teller is None else teller.piece(tokens, is_last=is_last)
+        if told is not None:
+            to.attention = told
 
     def _chunk(self, choices: list[ChunkChoice], usage: Usage | None = None) -> Mapping[str, object]:
         chunk = ChatChunk(

@@ -10,8 +10,6 @@ from typing import Literal
 from starlette.concurrency import run_in_threadpool
 
 from cynosure.core.errors import UnknownOption
-from cynosure.engine.sampling import SamplingParams
-from cynosure.engine.session import Session
 from cynosure.models.chat.answer import AnswerReader, Part
 from cynosure.models.chat.format import ChatFormat, Tool
 from cynosure.models.chat.prompt import ChatPrompt, Message
@@ -106,14 +104,19 @@ async def build_prompt(
     tools: Sequence[Tool] = (),
     variables: dict[str, object] | None = None,
     add_generation_prompt: bool = True,
+    from_text: bool = False,
 ) -> ChatPrompt:
-    """The conversation in tokens; templates take their time, so that others are served meanwhile."""
+    """The conversation in tokens; templates take their time, so that others are served meanwhile.
+
+    Tokens that were generated in turns before stand for their text, unless it is built `from_text` alone.
+    """
     return await run_in_threadpool(
         chat_of(model).prompt,
         messages,
         tools,
         add_generation_prompt=add_generation_prompt,
         variables=variables,
+        from_text=from_text,
     )
 
 
@@ -122,14 +125,11 @@ async def begin_turn(
     prompt: ChatPrompt,
     tools: Sequence[Tool] | ToolOffer,
     stops: Sequence[str],
-    sampling: SamplingParams,
-    session: Session | None = None,
+    asked: Generation,
 ) -> ChatTurn:
     """Have one answer begun; what is wrong with constraint or prompt shows while a status can say so."""
     offer = tools if isinstance(tools, ToolOffer) else ToolOffer.of(tools)
-    [turn] = await begin_turns(
-        model, prompt, offer, [StopText(stops)], Generation(prompt.token_ids, sampling, session=session)
-    )
+    [turn] = await begin_turns(model, prompt, offer, [StopText(stops)], asked)
     return turn
 
 

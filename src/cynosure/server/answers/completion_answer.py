@@ -7,12 +7,16 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
 from cynosure.core.errors import UnknownOption
 from cynosure.engine.request import TokenLogprob
+from cynosure.insight import PromptSegments
 from cynosure.models.fill_in import fill_in
+from cynosure.server.answers.attention import AttentionPlan, AttentionTeller
+from cynosure.server.answers.attention_segments import text_segments, token_segments
 from cynosure.server.answers.completion_prompt import EchoedPrompt, read_text, read_tokens
 from cynosure.server.answers.continuation import Continuation, Piece
 from cynosure.server.answers.interleave import interleaved
@@ -39,6 +43,7 @@ class _Sequence:
     index: int
     prompt: EchoedPrompt
     text: Continuation
+    teller: AttentionTeller | None = None
     is_echoed: bool = False
     sum_logprobs: float = 0.0
     said: list[Piece] = field(default_factory=list)
@@ -134,6 +139,9 @@ class CompletionAnswer:
             ]
             if is_last:
                 choice.prompt_token_ids = list(sequence.prompt.token_ids)
+        told = None if sequence.teller is None else sequence.teller.piece(piece.tokens, is_last=is_last)
+        if told is not None:
+            choice.attention = told
         return choice
 
     def _logprobs(self, sequence: _Sequence, piece: Piece, is_echo: bool) -> Logprobs | None:
@@ -192,6 +200,17 @@ async def _read(
     return EchoedPrompt(tuple(token_ids), "", ()), ()
 
 
+def _segments(
+    model: CompletionModel, body: CompletionRequest, written: str | list[int], token_ids: tuple[int, ...]
+) -> PromptSegments:
+    """Whose the tokens of a prompt are; one with a gap in it is no text that offsets could count in."""
+    if isinstance(written, str) and body.suffix is None:
+        spans = (body.attention.segments if body.attention is not None else None) or ()
+        named = [(span.id, span.start, span.end) for span in spans]
+        return text_segments(model.tokenizer, written, token_ids, named)
+    return token_segments(token_ids)
+
+
 async def begin_answer(model: CompletionModel, body: CompletionRequest) -> CompletionAnswer:
     """Have every prompt checked and begun; what is wrong with one shows here, and none is left running."""
     sampling = body.sampling(DEFAULT_MAX_TOKENS)
@@ -200,13 +219,16 @@ async def begin_answer(model: CompletionModel, body: CompletionRequest) -> Compl
     sequences: list[_Sequence] = []
     begun: list[AsyncGenerator[Token]] = []
     try:
-        for prompt, extra_stops in prompts:
+        for written, (prompt, extra_stops) in zip(body.prompts, prompts, strict=True):
             stops = (*sampling.stop_token_ids, *extra_stops)
-            asked = body.asked(prompt.token_ids, replace(sampling, stop_token_ids=stops))
+            attention = AttentionPlan(
+                model, body.attention, partial(_segments, model, body, written, prompt.token_ids)
+            )
+            asked = attention.applied(body.asked(prompt.token_ids, replace(sampling, stop_token_ids=stops)))
             for tokens in continued(model, asked, body.num_sequences):
                 begun.append(tokens)
                 text = Continuation(tokens, body.stop_text)
-                sequences.append(_Sequence(len(sequences), prompt, text))
+                sequences.append(_Sequence(len(sequences), prompt, text, attention.teller()))
     except BaseException:
         for tokens in begun:
             await tokens.aclose()

@@ -1,14 +1,17 @@
 """Find how likely each of several answers to a question is. Knows no protocol.
 
 A decoder is asked how likely it would write each answer: the product of the chances of its tokens after one
-fixed prompt, whatever their number. These are chances of different texts, so that a long answer has less than
-a short one that says the same: answers of like length are compared best. A classifier says it of its labels.
+fixed prompt, whatever their number. The input is read once, each question behind it once, and each answer
+behind that: whoever comes later finds the pages of what stands before. These are chances of different texts,
+so that a long answer has less than a short one that says the same: answers of like length are compared best.
+A classifier says it of its labels.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ from cynosure.server.answers.chat_turn import build_prompt
 from cynosure.server.answers.ranking import values
 from cynosure.server.services import CompletionModel, Generation, RankingModel, ScoreKind
 
-#: Answers of all questions of one request; each is read once.
+#: Answers of all questions of one request.
 MAX_ANSWERS = 1024
 #: Answers of one request that are read at a time, so that it does not take all places.
 _AT_A_TIME = 16
@@ -78,15 +81,12 @@ async def by_decoder(
             f"the questions have {num_answers} possible answers; the limit is {MAX_ANSWERS} a request. Send "
             "fewer at a time."
         )
-    places = asyncio.Semaphore(_AT_A_TIME)
     readings = [await _readings(model, turns, question) for question in questions]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [[group.create_task(_read(model, one, places)) for one in some] for some in readings]
-    except BaseExceptionGroup as failures:
-        # The first ended the others.
-        raise failures.exceptions[0] from None
-    return [_chances([task.result() for task in some]) for some in tasks]
+    reader = _Reader(model)
+    await reader.read(readings[0][:1])
+    await reader.read([some[0] for some in readings[1:]])
+    await reader.read([one for some in readings for one in some[1:]])
+    return [_chances([reader.found[one] for one in some]) for some in readings]
 
 
 @dataclass(frozen=True)
@@ -173,18 +173,38 @@ def _check_apart(question: Asked, sequences: Sequence[tuple[int, ...]]) -> None:
             )
 
 
-async def _read(model: CompletionModel, reading: _Reading, places: asyncio.Semaphore) -> _Read:
-    sampling = SamplingParams(max_tokens=0, prompt_logprobs=0)
-    scored, num_cached = [], 0
-    async with places, aclosing(model.complete(Generation(reading.token_ids, sampling))) as tokens:
-        async for token in tokens:
-            scored += token.prompt_logprobs
-            num_cached = max(num_cached, token.num_cached)
-    # The first token of a prompt has no chance of its own.
-    logprob = math.fsum(one.token.logprob for one in scored[reading.start - 1 :])
-    if len(scored) != len(reading.token_ids) - 1 or math.isnan(logprob):
-        raise EngineFault("the model did not say how likely an answer is. Send the request again.")
-    return _Read(logprob, len(reading.token_ids), num_cached)
+class _Reader:
+    """Has a decoder read answers; they share what they have in common, though an engine may keep no pages."""
+
+    def __init__(self, model: CompletionModel) -> None:
+        self.found: dict[_Reading, _Read] = {}
+        self._model = model
+        self._group = uuid.uuid4().hex
+        self._places = asyncio.Semaphore(_AT_A_TIME)
+
+    async def read(self, readings: Iterable[_Reading]) -> None:
+        """Have these read, beside each other; each is read once."""
+        new = [one for one in dict.fromkeys(readings) if one not in self.found]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._read(one)) for one in new]
+        except BaseExceptionGroup as failures:
+            # The first ended the others.
+            raise failures.exceptions[0] from None
+        self.found |= {one: task.result() for one, task in zip(new, tasks, strict=True)}
+
+    async def _read(self, reading: _Reading) -> _Read:
+        sampling = SamplingParams(max_tokens=0, prompt_logprobs=0, prompt_logprobs_start=reading.start)
+        asked = Generation(reading.token_ids, sampling, group=self._group)
+        scored, num_cached = [], 0
+        async with self._places, aclosing(self._model.complete(asked)) as tokens:
+            async for token in tokens:
+                scored += token.prompt_logprobs
+                num_cached = max(num_cached, token.num_cached)
+        logprob = math.fsum(one.token.logprob for one in scored)
+        if len(scored) != len(reading.token_ids) - reading.start or math.isnan(logprob):
+            raise EngineFault("the model did not say how likely an answer is. Send the request again.")
+        return _Read(logprob, len(reading.token_ids), num_cached)
 
 
 def _chances(reads: Sequence[_Read]) -> Chances:

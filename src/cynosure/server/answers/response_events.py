@@ -9,7 +9,9 @@ from contextlib import aclosing
 
 from cynosure.models.chat.answer import Part, Said, Thought
 from cynosure.models.chat.tool_calls import ToolCall
+from cynosure.server.answers.attention import AttentionTeller
 from cynosure.server.answers.chat_turn import ChatTurn
+from cynosure.server.answers.continuation import Placed
 from cynosure.server.schemas.chat import ChatLogprob
 from cynosure.server.schemas.response_input import Status
 from cynosure.server.schemas.responses import (
@@ -41,6 +43,7 @@ class ResponseWriter:
         turn: ChatTurn,
         row_of: RowOf | None = None,
         keep: Callable[[ResponseBody], None] | None = None,
+        teller: AttentionTeller | None = None,
     ) -> None:
         """Start before the first token.
 
@@ -49,11 +52,14 @@ class ResponseWriter:
             turn: What is said.
             row_of: Tells how likely a token was, where that was asked for.
             keep: Called with the whole answer, before its last event.
+            teller: Tells what was attended to, where that was asked for; at the end alone.
         """
         self.body = body
         self._turn = turn
         self._row_of = row_of
         self._keep = keep
+        self._teller = teller
+        self._heard: list[Placed] = []
         self._rows: list[ChatLogprob] = []
         self._number = 0
         self._num_reasoning_tokens = 0
@@ -66,6 +72,7 @@ class ResponseWriter:
             async for spoken in coming:
                 if self._row_of is not None:
                     self._rows += [self._row_of(one.token) for one in spoken.tokens if not one.is_end]
+                self._heard += spoken.tokens if self._teller is not None else ()
                 for part in spoken.parts:
                     if isinstance(part, Thought):
                         self._num_reasoning_tokens = self._turn.num_tokens
@@ -97,6 +104,8 @@ class ResponseWriter:
 
     def _finish(self, is_whole: bool) -> None:
         turn, body = self._turn, self.body
+        if self._teller is not None:
+            body.attention = self._teller.piece(self._heard, is_last=True)
         body.status = "completed" if is_whole else "incomplete"
         body.completed_at = int(time.time()) if is_whole else None
         if not is_whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -17,6 +18,8 @@ def continued(model: CompletionModel, asked: Generation, count: int) -> list[Asy
     The others begin when it has read the prompt, whose pages then serve them all. So the first must be read
     before them, or beside them. Where there is a seed, sequence i draws with `seed + i`.
     """
+    if count > 1:
+        asked = replace(asked, group=uuid.uuid4().hex)
     first = model.complete(asked)
     if count == 1:
         return [first]

@@ -147,6 +147,7 @@ class GuardedCompleter:
         """Stand before a model."""
         self.name = model.name
         self.max_model_len = model.max_model_len
+        self.watchable = model.watchable
         self._model = model
         self._screening = screening
         #: Prompts whose texts were decided on; any other is spelled out first.
@@ -166,9 +167,9 @@ class GuardedCompleter:
     def chat(self) -> ChatFormat | None:
         """As the model's; its prompts are built of what the policy lets through."""
         chat = self._model.chat
-        return (
-            None if chat is None else replace(chat, build=GuardedPrompts(self._screening, self._known).build)
-        )
+        if chat is None:
+            return None
+        return replace(chat, build=GuardedPrompts(self._screening, self._known, chat.build).build)
 
     def encode(self, text: str) -> Sequence[int]:
         """As the model does, of what the policy lets through."""

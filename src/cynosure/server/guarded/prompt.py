@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from cynosure.guard import Places
-from cynosure.models.chat.prompt import CallerText, ChatPrompt, Message, build_chat_prompt
+from cynosure.models.chat.earlier import Earlier
+from cynosure.models.chat.prompt import CallerText, ChatPrompt, Message
 from cynosure.models.chat.template import ChatTemplate
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.guarded.screening import Screening
@@ -17,9 +18,12 @@ TOOLS, VARIABLES = "tools", "chat_template_kwargs"
 class GuardedPrompts:
     """Builds prompts of what the policy lets through, and remembers which it built."""
 
-    def __init__(self, screening: Screening, known: set[tuple[int, ...]]) -> None:
-        """Add the token ids of each prompt to `known`."""
+    def __init__(
+        self, screening: Screening, known: set[tuple[int, ...]], build: Callable[..., ChatPrompt]
+    ) -> None:
+        """Add the token ids of each prompt that `build` makes to `known`."""
         self._screening = screening
+        self._build = build
         self._known = known
 
     def build(
@@ -31,6 +35,7 @@ class GuardedPrompts:
         tools: Sequence[Mapping[str, object]] | None = None,
         add_generation_prompt: bool = True,
         variables: Mapping[str, object] | None = None,
+        earlier: Earlier | None = None,
     ) -> ChatPrompt:
         """As `build_chat_prompt`; segments keep the caller's strings, and offsets count in those.
 
@@ -38,13 +43,14 @@ class GuardedPrompts:
             ContentPolicyViolation: a text holds what is blocked.
         """
         changed: dict[str, tuple[str, Places]] = {}
-        prompt = build_chat_prompt(
+        prompt = self._build(
             template,
             tokenizer,
             [self._message(message, changed) for message in messages],
             tools=self._screening.structure(tools, TOOLS),
             add_generation_prompt=add_generation_prompt,
             variables=self._screening.structure(variables, VARIABLES),
+            earlier=earlier,
         )
         self._known.add(prompt.token_ids)
         return _with_originals(prompt, changed) if changed else prompt

@@ -144,6 +144,7 @@ class _Answer:
             model=visit.model or "",
             principal=visit.principal,
             tenant=visit.tenant or "",
+            end_user=visit.end_user,
             method=method_of(self._scope),
             status=self.status or CLIENT_LEFT,
             prompt_tokens=visit.num_prompt_tokens,

@@ -100,6 +100,7 @@ class Journal:
             "status": status,
             "duration_s": round(visit.ended_s - visit.arrived_s, 4),
             "tenant": visit.tenant or None,
+            "end_user": visit.end_user or None,
             "model": visit.model,
             "prompt_tokens": visit.num_prompt_tokens if visit.model else None,
             "cached_tokens": visit.num_cached if visit.model else None,

@@ -113,6 +113,7 @@ class MeteredCompleter:
         """Stand before a model."""
         self.name = model.name
         self.max_model_len = model.max_model_len
+        self.watchable = model.watchable
         self._model = model
         self._visit = visit
         self._metrics = metrics

@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from cynosure.core.errors import EngineDown
-from cynosure.engine.check import check_request, check_seq2seq_request
 from cynosure.engine.constraints import Constraint
-from cynosure.engine.pool.card import ModelCard, ModelRole
+from cynosure.engine.pool.card import ModelCard
+from cynosure.engine.pool.check_card import check_by_card
 from cynosure.engine.request import Request
 from cynosure.engine.wire.messages import Compile
 from cynosure.observe.load import EngineLoad
@@ -43,8 +43,7 @@ class RemoteEngine:
             InputTooLong: prompt and answer would be longer than the model takes.
             EngineDown: there is no engine now; says when to come back.
         """
-        check = check_seq2seq_request if self._card.role is ModelRole.SEQ2SEQ else check_request
-        check(request, self._card.vocab_size, self._card.max_model_len)
+        check_by_card(request, self._card)
         self._supervisor.link.submit(self._card.name, request, notify)
 
     def cancel(self, request_id: str) -> None:

@@ -57,6 +57,7 @@ class EngineLink:
         self.last_heard_s = time.monotonic()
         #: For how long the step that runs there has run, as of the last pulse.
         self.step_age_s = 0.0
+        self.load_age_s = 0.0
 
     def submit(self, model: str, request: Request, notify: Notify) -> None:
         """Begin a request; `notify` is called on the reading thread, last with a terminal event.
@@ -147,6 +148,7 @@ class EngineLink:
         elif isinstance(message, Pulse):
             self._loads, self.loaded = message.loads, message.loaded
             self.step_age_s = message.step_age_s
+            self.load_age_s = message.load_age_s
         elif isinstance(message, LogLine):
             log_again(message)
         elif isinstance(message, Hello):

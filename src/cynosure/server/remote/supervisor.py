@@ -46,6 +46,7 @@ class SupervisorSettings:
 
     - `silence_s`: a process that says nothing for so long hangs, and is ended.
     - `step_s`: so does one that lives, but whose models have been in one step for so long.
+    - `load_s`: and so does one in which a model has been on its way into memory for so long.
     - `first_pause_s`, `max_pause_s`: before it is started again; each failure in a row doubles it.
     - `steady_s`: one that was up for so long did not fail in a row.
     - `stop_s`: what it may take to end when it is told to.
@@ -53,6 +54,7 @@ class SupervisorSettings:
 
     silence_s: float = 30.0
     step_s: float = 300.0
+    load_s: float = 1800.0
     first_pause_s: float = 0.2
     max_pause_s: float = 30.0
     steady_s: float = 60.0
@@ -218,6 +220,10 @@ class Supervisor:
             raise _Hang(f"it said nothing for {self._settings.silence_s:g} s, and was ended")
         if link.step_age_s > self._settings.step_s:
             raise _Hang(f"a step took more than {self._settings.step_s:g} s, and the process was ended")
+        if link.load_age_s > self._settings.load_s:
+            raise _Hang(
+                f"a model took more than {self._settings.load_s:g} s to load, and the process was ended"
+            )
 
     def _end(self, process: subprocess.Popen[bytes], link: EngineLink, *, is_connected: bool) -> None:
         """Have the process end; one that is up and told to stop, or ending already, gets a moment for it."""

@@ -10,7 +10,9 @@ from starlette.exceptions import HTTPException
 
 from cynosure.core.errors import UnknownOption
 from cynosure.observe.metrics import ServingMetrics
-from cynosure.server.admission import check_admin
+from cynosure.server.admission import Admission, check_admin
+from cynosure.server.answers.generated_ids import GeneratedIds
+from cynosure.server.answers.keeping import keeping
 from cynosure.server.errors import RETRY_AFTER_S
 from cynosure.server.guarded.guarding import guarded
 from cynosure.server.records.metering import metered
@@ -39,6 +41,13 @@ def visits_of(request: Request) -> VisitStore:
     return visits
 
 
+def note_end_user(request: Request, name: str) -> None:
+    """Note for whom a request asks, in its records alone."""
+    admission = request.app.state.admission
+    assert isinstance(admission, Admission)
+    admission.name_end_user(visit_of(request), name)
+
+
 async def admin_only(request: Request) -> None:
     """A dependency that refuses every key but an admin's; an open server has no keys and refuses nobody."""
     check_admin(visit_of(request))
@@ -57,9 +66,13 @@ async def _ready(request: Request) -> Services:
         raise HTTPException(503, text, {"Retry-After": str(RETRY_AFTER_S)})
     visit = visit_of(request)
     visits_of(request).add(visit)
-    paid = metered(services, visit, await _meters(request))
+    assert visit.tenant is not None, "nobody was admitted"
+    generated = request.app.state.generated
+    assert isinstance(generated, GeneratedIds)
+    kept = keeping(metered(services, visit, await _meters(request)), visit.tenant, generated)
     policy = request.app.state.policy
-    return paid if policy is None else guarded(paid, visit, policy)
+    # The guard stands outermost: what it changes is not what was generated.
+    return kept if policy is None else guarded(kept, visit, policy)
 
 
 async def _meters(request: Request) -> ServingMetrics:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from cynosure.server.answers.attention import AttentionPlan
+from cynosure.server.answers.attention_segments import chat_segments
 from cynosure.server.answers.chat_completion import ChatAnswer
 from cynosure.server.answers.chat_turn import begin_turns, build_prompt, chat_of, room_after
 from cynosure.server.answers.reasoning_switch import reasoning_variables
 from cynosure.server.presence import while_present
-from cynosure.server.routes.access import Ready, known_query
+from cynosure.server.routes.access import Ready, known_query, note_end_user
 from cynosure.server.schemas.chat import ChatCompletion, ChatRequest
 from cynosure.server.stream import event_stream
 
@@ -21,15 +23,19 @@ async def create_chat_completion(
     body: ChatRequest, request: Request, services: Ready
 ) -> ChatCompletion | Response:
     """Answer a conversation, whole or as a stream; a client that leaves ends it."""
+    note_end_user(request, body.end_user)
     model = services.completer(body.model)
     offer = body.offer
     variables = dict[str, object](body.chat_template_kwargs or {})
     variables |= reasoning_variables(model.name, chat_of(model), body.reasoning_effort)
-    prompt = await build_prompt(model, body.turns, offer.tools, variables)
-    asked = body.asked(prompt.token_ids, body.sampling(room_after(model, prompt)))
+    # What is reproducible depends on nothing that was asked before.
+    from_text = body.is_reproducible
+    prompt = await build_prompt(model, body.turns, offer.tools, variables, from_text=from_text)
+    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, body.segment_names))
+    asked = attention.applied(body.asked(prompt.token_ids, body.sampling(room_after(model, prompt))))
     stops = [body.stop_text for _ in range(body.n or 1)]
     turns = await begin_turns(model, prompt, offer, stops, asked)
-    answer = ChatAnswer(model, body, prompt.token_ids, turns)
+    answer = ChatAnswer(model, body, prompt.token_ids, turns, attention)
     if not body.stream:
         return await while_present(request, answer.whole())
     # What fails before the first token has a status of its own.

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from cynosure.server.answers.completion_answer import CompletionAnswer, begin_answer
 from cynosure.server.presence import while_present
-from cynosure.server.routes.access import Ready, known_query
+from cynosure.server.routes.access import Ready, known_query, note_end_user
 from cynosure.server.schemas.completions import Completion, CompletionRequest
 from cynosure.server.stream import event_stream
 
@@ -21,6 +21,7 @@ async def create_completion(
     body: CompletionRequest, request: Request, services: Ready
 ) -> Completion | Response:
     """Continue prompts, whole or as a stream; a client that leaves ends it."""
+    note_end_user(request, body.end_user)
     answer = await begin_answer(services.completer(body.model), body)
     if not body.stream:
         return await while_present(request, answer.whole())

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from cynosure.core.errors import NotFound, UnknownOption
 from cynosure.server.answers.deciding import Asked, Chances, by_classifier, by_decoder
-from cynosure.server.routes.access import Ready, known_query
+from cynosure.server.routes.access import Ready, known_query, note_end_user
 from cynosure.server.schemas.decisions import (
     ChoiceAnswer,
     ChoiceProbability,
@@ -28,8 +28,9 @@ router = APIRouter(tags=["decisions"], dependencies=[Depends(known_query())])
 
 
 @router.post("/v1/decisions")
-async def create_decision(body: DecisionsRequest, services: Ready) -> Decision:
+async def create_decision(body: DecisionsRequest, request: Request, services: Ready) -> Decision:
     """Answer questions about one input, each by how likely its possible answers are."""
+    note_end_user(request, body.end_user)
     questions = [_asked(question, f"questions[{at}]") for at, question in enumerate(body.questions)]
     found = await _found(body, services, questions)
     return Decision(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from jaxtyping import Float32
 
 from cynosure.core.errors import UnknownOption
-from cynosure.server.routes.access import Ready, known_query
+from cynosure.server.routes.access import Ready, known_query, note_end_user
 from cynosure.server.schemas.embeddings import (
     Embedding,
     EmbeddingsRequest,
@@ -26,6 +26,7 @@ TEXTS_PER_JOB = 64
 @router.post("/v1/embeddings")
 async def create_embeddings(body: EmbeddingsRequest, request: Request, services: Ready) -> EmbeddingsResponse:
     """Turn texts into vectors of length 1."""
+    note_end_user(request, body.end_user)
     model = services.embedder(body.model)
     if body.dimensions not in (None, model.dim):
         raise UnknownOption(

@@ -14,11 +14,14 @@ from fastapi.responses import Response
 
 from cynosure.models.chat.answer import Part, Said, Thought
 from cynosure.models.chat.prompt import ChatPrompt
+from cynosure.server.answers.attention import AttentionPlan, AttentionTeller
+from cynosure.server.answers.attention_segments import chat_segments
 from cynosure.server.answers.chat_turn import ChatTurn, begin_turn, build_prompt, chat_of
+from cynosure.server.answers.continuation import Placed
 from cynosure.server.answers.reasoning_switch import without_reasoning
 from cynosure.server.presence import while_present
 from cynosure.server.protocols import anthropic_error
-from cynosure.server.routes.access import Ready, known_query, visit_of
+from cynosure.server.routes.access import Ready, known_query, note_end_user, visit_of
 from cynosure.server.schemas.messages import (
     CountRequest,
     MessageBody,
@@ -48,10 +51,13 @@ Event = Mapping[str, object]
 @router.post("", response_model=MessageBody)
 async def create_message(body: MessagesRequest, request: Request, services: Ready) -> MessageBody | Response:
     """Answer a conversation, whole or as a stream; a client that leaves ends it."""
+    note_end_user(request, body.end_user)
     model = services.completer(body.model)
-    prompt = await _prompt(model, body)
-    turn = await begin_turn(model, prompt, body.offer, body.stop_sequences or (), body.sampling)
-    answer = _Answer(turn)
+    prompt = await _prompt(model, body, from_text=body.is_reproducible)
+    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, {}))
+    asked = attention.applied(body.asked(prompt.token_ids, body.sampling))
+    turn = await begin_turn(model, prompt, body.offer, body.stop_sequences or (), asked)
+    answer = _Answer(turn, attention.teller())
     if not body.stream:
         return await while_present(request, answer.whole())
     # What fails before the first token has a status of its own.
@@ -67,10 +73,10 @@ async def count_tokens(body: CountRequest, services: Ready) -> TokenCount:
     return TokenCount(input_tokens=len(prompt.token_ids))
 
 
-async def _prompt(model: CompletionModel, body: CountRequest) -> ChatPrompt:
+async def _prompt(model: CompletionModel, body: CountRequest, *, from_text: bool = False) -> ChatPrompt:
     is_off = body.thinking is not None and body.thinking.type == "disabled"
     variables = without_reasoning(model.name, chat_of(model)) if is_off else {}
-    return await build_prompt(model, body.turns, body.offer.tools, variables)
+    return await build_prompt(model, body.turns, body.offer.tools, variables, from_text=from_text)
 
 
 @dataclass
@@ -78,12 +84,14 @@ class _Answer:
     """One answer in Anthropic's words."""
 
     turn: ChatTurn
+    teller: AttentionTeller | None = None
     id: str = field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
+    _heard: list[Placed] = field(default_factory=list)
 
     async def whole(self) -> MessageBody:
         """All of it at once."""
         content: list[TextContent | ThinkingContent | ToolUseContent] = []
-        async with aclosing(self.turn.parts()) as coming:
+        async with aclosing(self._parts()) as coming:
             async for part in coming:
                 last = content[-1] if content else None
                 if isinstance(part, Said) and isinstance(last, TextContent):
@@ -98,7 +106,7 @@ class _Answer:
         """It in pieces, as they come: blocks that are begun, added to and ended."""
         yield {"type": "message_start", "message": self._body([], is_done=False).model_dump()}
         index, kind = -1, ""
-        async with aclosing(self.turn.parts()) as coming:
+        async with aclosing(self._parts()) as coming:
             async for part in coming:
                 block = _block(part)
                 if block.type != kind or kind == "tool_use":
@@ -111,8 +119,17 @@ class _Answer:
             yield {"type": "content_block_stop", "index": index}
         done = self._body([], is_done=True)
         delta = {"stop_reason": done.stop_reason, "stop_sequence": done.stop_sequence}
-        yield {"type": "message_delta", "delta": delta, "usage": done.usage.model_dump()}
+        last: dict[str, object] = {"type": "message_delta", "delta": delta, "usage": done.usage.model_dump()}
+        yield last if done.attention is None else last | {"attention": done.attention.model_dump()}
         yield {"type": "message_stop"}
+
+    async def _parts(self) -> AsyncGenerator[Part]:
+        """What is final, as it comes; what its tokens attended to is kept for the end."""
+        async with aclosing(self.turn.spoken()) as coming:
+            async for spoken in coming:
+                self._heard += spoken.tokens
+                for part in spoken.parts:
+                    yield part
 
     def _body(
         self, content: list[TextContent | ThinkingContent | ToolUseContent], is_done: bool
@@ -125,14 +142,18 @@ class _Answer:
             cache_read_input_tokens=turn.num_cached,
             output_tokens=turn.num_tokens,
         )
+        told = None if self.teller is None or not is_done else self.teller.piece(self._heard, is_last=True)
         return MessageBody.model_validate(
             {
                 "id": self.id,
+                "type": "message",
+                "role": "assistant",
                 "model": turn.model,
                 "content": content,
                 "stop_reason": reason if is_done else None,
                 "stop_sequence": stopped if reason == "stop_sequence" else None,
                 "usage": usage,
+                **({} if told is None else {"attention": told}),
             }
         )
 

@@ -10,13 +10,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from cynosure.server.answers.attention import AttentionPlan
+from cynosure.server.answers.attention_segments import chat_segments
 from cynosure.server.answers.chat_turn import begin_turn, build_prompt, chat_of, room_after
 from cynosure.server.answers.reasoning_switch import reasoning_variables
 from cynosure.server.answers.response_events import ResponseWriter
 from cynosure.server.answers.response_store import ResponseStore
 from cynosure.server.answers.token_words import chat_row
 from cynosure.server.presence import while_present
-from cynosure.server.routes.access import Ready, known_query, visit_of
+from cynosure.server.routes.access import Ready, known_query, note_end_user, visit_of
 from cynosure.server.schemas.responses import (
     DeletedResponse,
     NamedFunctionTool,
@@ -50,20 +52,24 @@ async def create_response(
     body: ResponsesRequest, request: Request, services: Ready, responses: Responses, tenant: Tenant
 ) -> ResponseBody | Response:
     """Answer what was sent and what it goes on from, whole or as a stream; a client that leaves ends it."""
+    note_end_user(request, body.end_user)
     model = services.completer(body.model)
     offer = body.offer
     before = responses.turns_until(tenant, body.previous_response_id)
     variables = reasoning_variables(model.name, chat_of(model), body.effort)
     turns = body.instruction_turns + before + body.turns
-    prompt = await build_prompt(model, turns, offer.tools, variables)
-    sampling = body.sampling(room_after(model, prompt))
-    turn = await begin_turn(model, prompt, offer, [], sampling, body.session)
+    from_text = body.is_reproducible
+    prompt = await build_prompt(model, turns, offer.tools, variables, from_text=from_text)
+    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, {}))
+    asked = attention.applied(body.asked(prompt.token_ids, body.sampling(room_after(model, prompt))))
+    turn = await begin_turn(model, prompt, offer, [], asked)
     is_kept = body.store is not False
     writer = ResponseWriter(
         _begun(body, is_kept),
         turn,
         partial(chat_row, model.tokenizer) if body.include else None,
         partial(responses.put, tenant, items=body.items) if is_kept else None,
+        attention.teller(),
     )
     if not body.stream:
         return await while_present(request, writer.whole())

@@ -54,7 +54,11 @@ async def _of_chat(model: CompletionModel, body: TokenizeRequest) -> Tokens:
     ids = list(prompt.token_ids)
     tokens = Tokens(count=len(ids), max_model_len=model.max_model_len, tokens=ids)
     if body.return_segments:
-        tokens.segments = [SegmentBody(name=segment.name, path=segment.path) for segment in prompt.segments]
+        names = body.segment_names
+        tokens.segments = [
+            SegmentBody(name=names.get(segment.path, segment.name), path=segment.path)
+            for segment in prompt.segments
+        ]
         tokens.token_segments = list(prompt.token_segments)
         tokens.token_offsets = list(prompt.token_offsets)
     return tokens

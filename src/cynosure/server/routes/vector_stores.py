@@ -70,7 +70,7 @@ async def search(name: str, body: SearchRequest, services: Ready) -> SearchPage:
 def _result(store: DocumentStore, quote: Quote) -> SearchResult:
     return SearchResult(
         file_id=f"{store.name}:{quote.object}",
-        filename=quote.object,
+        filename=quote.file or quote.object,
         score=quote.score,
         attributes={
             "object": quote.object,

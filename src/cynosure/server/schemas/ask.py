@@ -32,6 +32,7 @@ class QuoteBody(BaseModel):
     """A verbatim slice: code points `start:end` of the object's documentation.
 
     Quotes are in the order of `score`, a share of 1; `similarity` is the cosine of question and passage.
+    Where `file` is not empty, the object is a part of it, and `start:end` count in the file's text.
     """
 
     text: str
@@ -42,6 +43,7 @@ class QuoteBody(BaseModel):
     end: int
     score: float
     similarity: float
+    file: str
     author: Literal["retriever"] = "retriever"
     attended: list[AttendedWord]
 
@@ -58,6 +60,7 @@ class QuoteBody(BaseModel):
             end=quote.end,
             score=quote.score,
             similarity=quote.similarity,
+            file=quote.file,
             attended=attended,
         )
 

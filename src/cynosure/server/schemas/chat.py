@@ -13,6 +13,7 @@ from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
 from cynosure.models.chat.format import Tool
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
+from cynosure.server.schemas.attention import Attention, AttentionParam, SegmentName
 from cynosure.server.schemas.completions import Usage
 from cynosure.server.schemas.generation import GenerationFields
 from cynosure.server.schemas.wire import Count1, Never, Piece, Text, Whole, WireRequest
@@ -25,10 +26,11 @@ Nothing: TypeAlias = Annotated[list[None], Field(max_length=0)] | None
 
 
 class TextPart(WireRequest):
-    """A piece of what is said."""
+    """A piece of what is said; `segment` names it, for `attention` to speak of."""
 
     type: Literal["text"]
     text: Text
+    segment: SegmentName | None = None
 
 
 class FunctionCall(WireRequest):
@@ -151,6 +153,17 @@ class Conversation(WireRequest):
         return [message.turn(f"messages[{at}]") for at, message in enumerate(self.messages)]
 
     @property
+    def segment_names(self) -> dict[str, str]:
+        """What the caller calls parts of his messages, by where they stand."""
+        return {
+            f"messages[{at}].content[{place}].text": part.segment
+            for at, message in enumerate(self.messages)
+            if isinstance(message.content, list)
+            for place, part in enumerate(message.content)
+            if part.segment is not None
+        }
+
+    @property
     def offered(self) -> list[Tool]:
         """The functions that the model may call."""
         return [tool.tool for tool in self.tools or []]
@@ -180,7 +193,10 @@ class ChatRequest(Conversation, GenerationFields):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
     store: Never | None = None
+    # OpenAI keeps it with answers that are stored.
+    metadata: None = None
     service_tier: Literal["auto", "default"] | None = None
+    attention: AttentionParam | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> ChatRequest:
@@ -277,6 +293,7 @@ class ChatChoice(Piece):
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason
     token_ids: list[int] | None = None
+    attention: Attention | None = None
 
 
 class ChatCompletion(Piece):
@@ -299,6 +316,7 @@ class ChunkChoice(Piece):
     logprobs: ChatLogprobs | None
     finish_reason: FinishReason | None
     token_ids: list[int] | None = None
+    attention: Attention | None = None
 
 
 class ChatChunk(BaseModel):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from cynosure.engine.beam_params import BeamParams
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
+from cynosure.server.schemas.attention import Attention, TextAttentionParam
 from cynosure.server.schemas.beams import EarlyStoppingField, LengthPenalty, NumBeams, beams_of
 from cynosure.server.schemas.generation import Count, GenerationFields
 from cynosure.server.schemas.sampling import TokenId
@@ -50,6 +51,7 @@ class CompletionRequest(GenerationFields):
     logprobs: NumLogprobs | None = None
     prompt_logprobs: NumLogprobs | None = None
     suffix: Text | None = None
+    attention: TextAttentionParam | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> CompletionRequest:
@@ -64,6 +66,9 @@ class CompletionRequest(GenerationFields):
             raise ValueError("max_tokens is 0, and neither echo nor prompt_logprobs asks for anything")
         if self.suffix is not None and self.echo:
             raise ValueError("suffix and echo: a prompt with a gap is not what the answer goes on from")
+        has_names = self.attention is not None and self.attention.segments is not None
+        if has_names and (not isinstance(self.prompt, str) or self.suffix is not None):
+            raise ValueError("segments of attention are places in one prompt that is a text, without suffix")
         total = len(self.prompts) * self.num_sequences
         if total > MAX_ALL_SEQUENCES:
             raise ValueError(f"{total} sequences are asked for; the limit is {MAX_ALL_SEQUENCES}")
@@ -173,6 +178,7 @@ class Choice(Piece):
     prompt_logprobs: list[dict[int, PromptLogprob] | None] | None = None
     prompt_token_ids: list[int] | None = None
     token_ids: list[int] | None = None
+    attention: Attention | None = None
 
 
 class Completion(BaseModel):

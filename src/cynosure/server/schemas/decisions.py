@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.schemas.chat import MAX_PARTS
+from cynosure.server.schemas.end_user import EndUserFields
 from cynosure.server.schemas.response_input import InputItems, InputText, turns_of
 from cynosure.server.schemas.responses import ResponseUsage
 from cynosure.server.schemas.wire import Text, WireRequest
@@ -83,7 +84,7 @@ class ScoreQuestion(_Question):
 Question = Annotated[PredicateQuestion | ChoiceQuestion | ScoreQuestion, Field(discriminator="type")]
 
 
-class DecisionsRequest(WireRequest):
+class DecisionsRequest(EndUserFields):
     """Questions over one input. Fields with one permitted value are known and not served otherwise."""
 
     model: Text
@@ -91,7 +92,6 @@ class DecisionsRequest(WireRequest):
     questions: Annotated[list[Question], Field(min_length=1, max_length=MAX_QUESTIONS)]
     prompt_cache_key: None = None
     prompt_cache_options: None = None
-    safety_identifier: None = None
 
     @property
     def turns(self) -> list[Message]:

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from cynosure.server.schemas.wire import Count0, Count1, Text, WireRequest
+from cynosure.server.schemas.end_user import EndUserFields
+from cynosure.server.schemas.wire import Count0, Count1, Text
 
 MAX_INPUTS = 2048
 
@@ -15,7 +16,7 @@ TokenIds = Annotated[list[Count0], Field(min_length=1)]
 ManyTokenIds = Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
 
 
-class EmbeddingsRequest(WireRequest):
+class EmbeddingsRequest(EndUserFields):
     """One or more texts, or their token ids."""
 
     model: Text

@@ -10,8 +10,11 @@ from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat.format import Tool
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
+from cynosure.server.schemas.attention import Attention, AttentionParam
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, FunctionName
-from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest
+from cynosure.server.schemas.end_user import EndUserName
+from cynosure.server.schemas.treatment import TreatmentFields
+from cynosure.server.schemas.wire import Count1, Never, Piece, Text, WireRequest
 
 MAX_STOPS = 8
 
@@ -195,8 +198,17 @@ class CountRequest(WireRequest):
         return ToolOffer.of(tools, choice=choice, may_call_many=may_call_many)
 
 
-class MessagesRequest(CountRequest):
-    """A conversation to go on. Fields with one permitted value are known and not served otherwise."""
+class MessagesMetadata(WireRequest):
+    """Whom the caller asks for."""
+
+    user_id: EndUserName | None = None
+
+
+class MessagesRequest(CountRequest, TreatmentFields):
+    """A conversation to go on. Fields with one permitted value are known and not served otherwise.
+
+    How it is treated is said in fields of OpenAI's and our own, as on the other routes.
+    """
 
     max_tokens: Count1
     temperature: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -205,6 +217,13 @@ class MessagesRequest(CountRequest):
     stop_sequences: Annotated[list[Stop], Field(max_length=MAX_STOPS)] | None = None
     stream: bool | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
+    attention: AttentionParam | None = None
+    metadata: MessagesMetadata | None = None
+
+    @property
+    def end_user(self) -> str:
+        """Who asks; empty where nobody is named."""
+        return "" if self.metadata is None else self.metadata.user_id or ""
 
     @property
     def sampling(self) -> SamplingParams:
@@ -252,17 +271,18 @@ class ToolUseContent(BaseModel):
     input: dict[str, Any]
 
 
-class MessageBody(BaseModel):
+class MessageBody(Piece):
     """A whole answer, or the empty beginning of one."""
 
     id: str
-    type: Literal["message"] = "message"
-    role: Literal["assistant"] = "assistant"
+    type: Literal["message"]
+    role: Literal["assistant"]
     model: str
     content: list[TextContent | ThinkingContent | ToolUseContent]
     stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "refusal"] | None
     stop_sequence: str | None
     usage: MessagesUsage
+    attention: Attention | None = None
 
 
 def _texts(content: str | list[TextBlock], path: str) -> tuple[CallerText, ...]:

@@ -18,6 +18,7 @@ _PAGE_ENDS: Mapping[str, str] = {
     "new_key": "nothing was kept for this API key, model and dtype",
     "new_tokens": "no earlier request of this API key had these tokens here",
     "evicted": "the next page was kept once, and gave way to others",
+    "window_evicted": "of layers with a window, what the next token looks at gave way to others",
     "prompt_logprobs": "prompt_logprobs needs every token of the prompt computed",
     "reproducible": "a reproducible request shares no page",
     "off": "the prefix cache is switched off",
@@ -61,6 +62,26 @@ class ConstraintNumbers(BaseModel):
     num_forced: int
 
 
+class SpeculationNumbers(BaseModel):
+    """Tokens that were guessed ahead, and those of them that were right."""
+
+    drafted: int
+    accepted: int
+
+
+class PageSelectionNumbers(BaseModel):
+    """Steps that attended to selected pages, and those of them that were exact and told what pages recall.
+
+    `recalled` is the share of the attention that the selected pages have, over all heads that selected, and
+    `least_recalled` that of the worst head in the worst step; null where nothing was checked.
+    """
+
+    steps: int
+    checks: int
+    recalled: float | None
+    least_recalled: float | None
+
+
 class SequenceReport(BaseModel):
     """How one sequence went through the engine; seconds of one part after the other."""
 
@@ -72,6 +93,8 @@ class SequenceReport(BaseModel):
     num_decode_steps: int
     pages: Pages
     num_preemptions: int
+    speculation: SpeculationNumbers
+    page_selection: PageSelectionNumbers | None
     constraint: ConstraintNumbers | None
 
     @classmethod
@@ -96,8 +119,25 @@ class SequenceReport(BaseModel):
             num_decode_steps=report.num_decode_steps,
             pages=pages,
             num_preemptions=report.num_preemptions,
+            speculation=SpeculationNumbers(drafted=report.num_drafted, accepted=report.num_accepted),
+            page_selection=_page_selection(report),
             constraint=constraint if kind else None,
         )
+
+
+def _page_selection(report: RequestReport) -> PageSelectionNumbers | None:
+    if not report.num_page_choices:
+        return None
+    return PageSelectionNumbers(
+        steps=report.num_page_choices,
+        checks=report.num_page_checks,
+        recalled=_rounded(report.recalled),
+        least_recalled=_rounded(report.least_recalled),
+    )
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 6)
 
 
 class GuardCount(BaseModel):

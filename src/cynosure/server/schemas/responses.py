@@ -11,10 +11,12 @@ from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.models.chat.tool_offer import Tool, ToolChoice, ToolOffer
+from cynosure.server.schemas.attention import Attention, AttentionParam
 from cynosure.server.schemas.chat import MAX_TOOLS, ChatLogprob, FunctionName
 from cynosure.server.schemas.constraints import JsonObjectFormat, TextFormat
+from cynosure.server.schemas.end_user import EndUserFields
 from cynosure.server.schemas.response_input import InputItem, InputItems, MessageItem, Status, turns_of
-from cynosure.server.schemas.session import SessionFields
+from cynosure.server.schemas.treatment import TreatmentFields
 from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest
 
 MAX_METADATA = 16
@@ -89,7 +91,7 @@ class ResponseStreamOptions(WireRequest):
     include_obfuscation: Never | None = None
 
 
-class ResponsesRequest(SessionFields):
+class ResponsesRequest(TreatmentFields, EndUserFields):
     """What to read, and how to answer. Fields with one permitted value are known and not served otherwise."""
 
     model_config = ConfigDict(
@@ -123,6 +125,7 @@ class ResponsesRequest(SessionFields):
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     conversation: None = None
     prompt: None = None
+    attention: AttentionParam | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> ResponsesRequest:
@@ -310,6 +313,7 @@ class ResponseBody(BaseModel):
     top_p: float
     truncation: Literal["disabled"] = "disabled"
     usage: ResponseUsage | None = None
+    attention: Attention | None = None
 
 
 class DeletedResponse(BaseModel):

@@ -1,0 +1,204 @@
+"""Have attention watched, weighed and denied, and tell what was attended to. Knows no route, no tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from cynosure.core.errors import InputError
+from cynosure.engine.watch import DENIED, BiasRun, Watchable, WatchSpec
+from cynosure.insight import (
+    HeadChoice,
+    PromptPart,
+    PromptSegments,
+    Tally,
+    TokenShares,
+    coverage_of,
+    default_heads,
+    shares_by_part,
+)
+from cynosure.server.answers.continuation import Placed
+from cynosure.server.schemas.attention import (
+    AttendedSegment,
+    AttendedToken,
+    Attention,
+    AttentionCoverage,
+    AttentionParam,
+    SegmentSource,
+)
+from cynosure.server.services import CompletionModel, Generation
+
+DEFAULT_TOP_K = 5
+#: With `topk`, a string of so many tokens is cut into its sentences, as long as there are not more parts.
+MIN_SENTENCE_TOKENS, MAX_PARTS = 48, 256
+#: Digits behind the point: finer than the statistics are.
+_DIGITS = 7
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is watched of one prompt."""
+
+    param: AttentionParam
+    segments: PromptSegments
+    choice: HeadChoice
+    watchable: Watchable
+
+
+class AttentionPlan:
+    """What a request asks of attention, for one of its prompts."""
+
+    def __init__(
+        self, model: CompletionModel, param: AttentionParam | None, segments: Callable[[], PromptSegments]
+    ) -> None:
+        """Find what is named; segments are made where something is asked.
+
+        Raises:
+            InputError: nothing of the prompt has a name that is given, or the model can't be watched.
+        """
+        self._bias: tuple[BiasRun, ...] = ()
+        self._watched: Watched | None = None
+        if param is not None:
+            found = segments()
+            self._bias = _bias_of(param, found)
+            self._watched = None if param.level == "off" else _watched(model, param, found)
+
+    def applied(self, asked: Generation) -> Generation:
+        """Ask for it."""
+        if self._watched is None:
+            return replace(asked, bias=self._bias)
+        found = self._watched
+        num_parts = len(found.segments.parts)
+        spec = WatchSpec(found.choice.heads, found.segments.runs, num_parts, found.param.every or 1)
+        return replace(asked, bias=self._bias, watch=spec)
+
+    def teller(self) -> AttentionTeller | None:
+        """What tells of one answer; each needs its own."""
+        return None if self._watched is None else AttentionTeller(self._watched)
+
+
+class AttentionTeller:
+    """Tells of one answer what its tokens attended to, as they come and on the whole."""
+
+    def __init__(self, watched: Watched) -> None:
+        """Start before the first token."""
+        self._watched = watched
+        self._parts = [part for part in watched.segments.parts if part.is_callers]
+        self._tally = Tally(len(self._parts))
+        self._num_tokens = 0
+
+    def piece(self, placed: Iterable[Placed], *, is_last: bool = False) -> Attention | None:
+        """Count tokens and tell of them; with the last, of all. None where there is nothing to tell."""
+        told = [token for one in placed if (token := self._token(one)) is not None]
+        if not is_last:
+            return Attention(tokens=told) if told else None
+        whole = self._whole()
+        if told and self._watched.param.level != "summary":
+            whole.tokens = told
+        return whole
+
+    def _token(self, placed: Placed) -> AttendedToken | None:
+        if placed.token.token_id is None:
+            return None
+        index, attended = self._num_tokens, placed.token.attended
+        self._num_tokens += 1
+        if attended is None:
+            return None
+        shares = shares_by_part(self._watched.segments, attended.masses, attended.sink, attended.entropy_bits)
+        self._tally.add(shares)
+        return AttendedToken(index=index, mass=self._masses(shares), **_others(shares))
+
+    def _masses(self, shares: TokenShares) -> dict[str, float]:
+        """Masses by part: all, or with `topk` the largest, largest first."""
+        pairs = list(zip((part.id for part in self._parts), shares.masses, strict=True))
+        if self._watched.param.level == "topk":
+            pairs = sorted(pairs, key=lambda pair: -pair[1])[: self._watched.param.top_k or DEFAULT_TOP_K]
+        return {name: round(mass, _DIGITS) for name, mass in pairs}
+
+    def _whole(self) -> Attention:
+        watched, mean = self._watched, self._tally.mean
+        coverage = coverage_of(
+            watched.choice, watched.watchable.num_heads, self._tally.num_tokens, self._num_tokens
+        )
+        told = AttentionCoverage(
+            heads=coverage.heads, layers=coverage.layers, tokens=coverage.tokens, reason=coverage.reason
+        )
+        if mean is None:
+            return Attention(level=watched.param.level, num_tokens=0, coverage=told)
+        told_of = zip(watched.segments.parts, watched.segments.num_tokens, strict=True)
+        counts = [count for part, count in told_of if part.is_callers]
+        segments = [
+            _segment(part, count, mass)
+            for part, count, mass in zip(self._parts, counts, mean.masses, strict=True)
+        ]
+        others = _others(mean)
+        return Attention(
+            level=watched.param.level,
+            segments=segments,
+            sink_mass=others["sink_mass"],
+            template_mass=others["template_mass"],
+            generated_mass=others["generated_mass"],
+            entropy_bits=others["entropy_bits"],
+            num_tokens=self._tally.num_tokens,
+            coverage=told,
+        )
+
+
+def _others(shares: TokenShares) -> dict[str, float]:
+    """Shares of what is no caller's, and the entropy."""
+    named = {
+        "sink_mass": shares.sink_mass,
+        "template_mass": shares.template_mass,
+        "generated_mass": shares.generated_mass,
+        "entropy_bits": shares.entropy_bits,
+    }
+    return {name: round(value, _DIGITS) for name, value in named.items()}
+
+
+def _segment(part: PromptPart, num_tokens: int, mass: float) -> AttendedSegment:
+    source = None if part.message is None else SegmentSource(message=part.message, part=part.part)
+    return AttendedSegment(
+        id=part.id,
+        role=part.role,
+        source=source,
+        start=part.start,
+        end=part.end,
+        num_tokens=num_tokens,
+        mass=round(mass, _DIGITS),
+    )
+
+
+def _watched(model: CompletionModel, param: AttentionParam, segments: PromptSegments) -> Watched:
+    if model.watchable is None:
+        raise InputError(
+            f"attention is asked for, and {model.name} can't be watched: it is no decoder. Leave it out."
+        )
+    choice = (
+        default_heads(model.watchable.num_heads, model.watchable.full_layers)
+        if param.chosen_heads is None
+        else HeadChoice(param.chosen_heads, f"the request names {len(param.chosen_heads)} heads")
+    )
+    if param.level == "topk":
+        segments = segments.by_sentence(MIN_SENTENCE_TOKENS, MAX_PARTS)
+    return Watched(param, segments, choice, model.watchable)
+
+
+def _bias_of(param: AttentionParam, segments: PromptSegments) -> tuple[BiasRun, ...]:
+    """Runs of tokens and what is added to their scores, sorted."""
+    named = [
+        *((one.segment, one.add) for one in param.bias or ()),
+        *((name, DENIED) for name in param.deny or ()),
+    ]
+    runs: list[BiasRun] = []
+    for name, nats in named:
+        tokens = segments.tokens_of(name)
+        if not tokens:
+            raise InputError(_unknown(name, segments.names))
+        runs += [(start, end, nats) for start, end in tokens]
+    return tuple(sorted(runs))
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    what = "has no tokens in the prompt" if name in known else "is no segment of the prompt"
+    return f"{name[:60]!r} {what}; its segments are {shown or 'none'}. Name one of them."

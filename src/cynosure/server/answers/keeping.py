@@ -1,0 +1,97 @@
+"""Hand a request models whose answers are kept in tokens for the turns that follow. Computes nothing.
+
+A route gets its services so, and need not know: prompts are built of the tokens that were generated where a
+conversation repeats them, and answers to prompts that were built here are kept as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from cynosure.engine.sampling import SamplingParams
+from cynosure.models.chat.format import ChatFormat
+from cynosure.models.chat.prompt import ChatPrompt
+from cynosure.models.text.tokenizer import Tokenizer
+from cynosure.observe.load import EngineLoad
+from cynosure.server.answers.generated_ids import GeneratedIds, Place, TenantAnswers
+from cynosure.server.services import CompletionModel, Generation, Services, Token
+
+
+def keeping(services: Services, tenant: str, store: GeneratedIds) -> Services:
+    """The same services, for one tenant's request."""
+    completers: Mapping[str, CompletionModel] = {
+        name: model if model.chat is None else KeepingCompleter(model, store.of(tenant, name))
+        for name, model in services.completers.items()
+    }
+    return replace(services, completers=completers)
+
+
+class KeepingCompleter:
+    """A completion model that remembers in tokens what it answered."""
+
+    def __init__(self, model: CompletionModel, answers: TenantAnswers) -> None:
+        """Stand before a model that converses."""
+        self.name = model.name
+        self.max_model_len = model.max_model_len
+        self.watchable = model.watchable
+        self._model = model
+        self._answers = answers
+        #: Prompts that were built of a conversation, and what their answers are kept by.
+        self._places: dict[tuple[int, ...], Place] = {}
+
+    @property
+    def load(self) -> EngineLoad:
+        """As the model's."""
+        return self._model.load
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """As the model's."""
+        return self._model.tokenizer
+
+    @property
+    def chat(self) -> ChatFormat | None:
+        """As the model's; its prompts go on from what was generated."""
+        chat = self._model.chat
+        if chat is None:
+            return None
+        return replace(chat, build=self._noting(chat.build), earlier=self._answers)
+
+    def encode(self, text: str) -> Sequence[int]:
+        """As the model does."""
+        return self._model.encode(text)
+
+    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
+        """As the model does."""
+        await self._model.prepare(sampling, tenant)
+
+    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+        """As the model does; what it chose is kept when it ends, or is ended."""
+        tokens = self._model.complete(asked, tenant)
+        place = self._places.get(asked.token_ids)
+        return tokens if place is None else self._kept(tokens, place)
+
+    def close(self) -> None:
+        """As the model does."""
+        self._model.close()
+
+    def _noting(self, build: Callable[..., ChatPrompt]) -> Callable[..., ChatPrompt]:
+        def noted(*arguments: object, **options: object) -> ChatPrompt:
+            prompt = build(*arguments, **options)
+            self._places[prompt.token_ids] = self._answers.place(prompt.text)
+            return prompt
+
+        return noted
+
+    async def _kept(self, tokens: AsyncGenerator[Token], place: Place) -> AsyncGenerator[Token]:
+        chosen: list[int] = []
+        try:
+            async with aclosing(tokens):
+                async for token in tokens:
+                    if token.token_id is not None:
+                        chosen.append(token.token_id)
+                    yield token
+        finally:
+            self._answers.put(place, chosen)
