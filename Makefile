@@ -67,15 +67,22 @@ fmt: $(STAMPS)/dev ## format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 # As modules, so that one may read its neighbour; a script without --write is a neighbour, and measures nothing.
-bench: $(STAMPS)/conformance $(STAMPS)/kernels ## run every benchmark and evaluation; each writes its file under results/
-	@set -e; for script in $(sort $(shell grep -ls -- '"--write"' benchmarks/*.py evals/*.py)); do \
-	  echo "== $$script"; $(BIN)/python -m $$(echo $${script%.py} | tr / .) --write; done
+#   make bench ONLY="benchmarks/cpu_speed.py benchmarks/encoders.py"
+ONLY ?= $(sort $(shell grep -ls -- '"--write"' benchmarks/*.py evals/*.py))
+bench: $(STAMPS)/conformance $(STAMPS)/kernels build/tiny ## run every benchmark and evaluation; each writes its file under results/
+	@set -e; for script in $(ONLY); do \
+	  echo "== $$script"; $(BIN)/python -m $$(echo $${script%.py} | tr / .) --write $(ARGS); done
 
-peers: $(STAMPS)/python-$(TAG) ## install the servers that benchmarks/serving.py compares with, under .peers/
+build/tiny: | $(STAMPS)/serve $(STAMPS)/kernels
+	$(BIN)/cynosure train tiny --out $@
+
+peers: $(STAMPS)/python-$(TAG) ## install the programs that benchmarks compare with, under .peers/
 	$(BIN)/python benchmarks/peers.py $(ARGS)
 
 docs: $(STAMPS)/serve ## draw the masks, list the models, write the figures of results/ into README and docs/
 	$(BIN)/python docs/draw_masks.py
+	$(BIN)/python docs/draw_memory.py
+	$(BIN)/python docs/draw_speed.py
 	$(BIN)/python docs/list_models.py
 	$(BIN)/python -m cynosure.evaluate.figures --write $(PAGES)
 

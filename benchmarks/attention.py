@@ -1,6 +1,6 @@
 """Compare the native attention kernels with torch's fused one and with plain tiles; prints a table.
 
-    python benchmarks/attention.py [--write] [--repeats 9] [--threads N]
+    python -m benchmarks.attention [--write] [--repeats 9] [--threads N]
 
 One layer over pages of 32 keys, in bfloat16, of the shapes of Qwen2.5-0.5B (14 heads over 2) and Llama-3.2-1B
 (32 over 8). Every figure is the median of interleaved repeats in one process:
@@ -147,7 +147,7 @@ def main() -> None:
     metrics["python_us"] = medians({"native": single.call}, arguments.repeats)["native"] * 1e6
     print(f"one key: {metrics['python_us']:.1f} us")
     if arguments.write:
-        write_result("attention", metrics, "python benchmarks/attention.py --write")
+        write_result("attention", metrics, "python -m benchmarks.attention --write")
 
 
 if __name__ == "__main__":

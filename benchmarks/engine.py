@@ -1,6 +1,6 @@
 """Compare the engine with the plain loop on one random-weight checkpoint; prints a table.
 
-    python benchmarks/engine.py [--write] [--repeats 5]
+    python -m benchmarks.engine [--write] [--repeats 5]
 
 The shape is SmolLM2-135M's, in bfloat16. Every figure is the median of interleaved repeats in one process:
 
@@ -152,7 +152,7 @@ def main() -> None:
     for name, value in metrics.items():
         print(f"{name:<32}{value:>12.3f}")
     if arguments.write:
-        write_result("engine", metrics, "python benchmarks/engine.py --write")
+        write_result("engine", metrics, "python -m benchmarks.engine --write")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Compare the native linear layers with torch's and with what memory allows; prints a table.
 
-    python benchmarks/kernels.py [--write] [--repeats 9] [--threads N]
+    python -m benchmarks.kernels [--write] [--repeats 9] [--threads N]
 
 The shapes are those of Qwen2.5-0.5B, a step through all 24 layers and the head, so that weights come from
 memory and not from a cache. Every figure is the median of interleaved repeats:
@@ -162,7 +162,7 @@ def main() -> None:
         metrics[name] = values
     print(f"read at best: {limit:.1f} GB/s")
     if arguments.write:
-        write_result("kernels", metrics, "python benchmarks/kernels.py --write")
+        write_result("kernels", metrics, "python -m benchmarks.kernels --write")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Install the servers that `serving.py` compares with, each in an environment of its own. Times nothing.
+"""Install the programs that benchmarks compare with, each in an environment of its own. Times nothing.
 
     python benchmarks/peers.py [--into .peers] [--only llama]
 
@@ -21,6 +21,12 @@ from pathlib import Path
 LLAMA = "llama-cpp-python[server]==0.3.36"
 GGUF = "gguf==0.19.0"
 TRANSFORMERS = "transformers[serving]==5.23.*"
+CTRANSLATE2 = "ctranslate2==4.8.5"
+OPENVINO = ("openvino-genai==2026.4.1.0", "nncf==3.4.0", "optimum==2.3.0", "transformers==5.5.4")
+#: It converts checkpoints; what it wants beside these is of pictures, and would bring another torch.
+OPTIMUM_INTEL = "optimum-intel==2.2.0"
+ENCODERS = ("sentence-transformers==6.2.*", "onnxruntime==1.31.*", "onnx==1.23.*", "onnxscript==0.7.*")
+TORCH = "torch>=2.13,<2.14"
 #: Of the oldest release of a compiler that builds llama.cpp right.
 OLDEST = {"clang": 15, "gcc": 13}
 CMAKE_ARGS = "-DGGML_NATIVE=ON -DGGML_OPENMP=OFF -DLLAVA_BUILD=OFF"
@@ -86,11 +92,39 @@ def install_llama(folder: Path) -> None:
 def install_transformers(folder: Path) -> None:
     """The same torch as ours, then transformers with its server."""
     pip = new_environment(folder)
-    pip("torch>=2.13,<2.14")
+    pip(TORCH)
     pip(TRANSFORMERS, "accelerate")
 
 
-INSTALL = {"transformers": install_transformers, "llama": install_llama}
+def install_ctranslate2(folder: Path) -> None:
+    """With what its converter reads checkpoints by."""
+    pip = new_environment(folder)
+    pip(TORCH)
+    pip(CTRANSLATE2, "transformers==5.23.*")
+
+
+def install_openvino(folder: Path) -> None:
+    """With what converts checkpoints for it."""
+    pip = new_environment(folder)
+    pip(TORCH)
+    pip(*OPENVINO, "requests>=2.33", TORCH)
+    pip("--no-deps", OPTIMUM_INTEL)
+
+
+def install_encoders(folder: Path) -> None:
+    """Both that embed, with what writes the file of one of them."""
+    pip = new_environment(folder)
+    pip(TORCH)
+    pip(*ENCODERS, TORCH)
+
+
+INSTALL = {
+    "transformers": install_transformers,
+    "llama": install_llama,
+    "ctranslate2": install_ctranslate2,
+    "openvino": install_openvino,
+    "encoders": install_encoders,
+}
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Measure what guessing ahead gains where answers quote, and costs where they don't; prints a table.
 
-    python benchmarks/speculation.py [--write] [--repeats 5] [--tokens 8]
+    python -m benchmarks.speculation [--write] [--repeats 5] [--tokens 8]
 
 The shape is SmolLM2-135M's, in bfloat16, with random weights: each pass is computed in full, and a script
 stands in for what a trained model would say. Scripts, after a prompt of 512 tokens:
@@ -89,7 +89,8 @@ def script_of(kind: str) -> list[int]:
     if kind == "trap":
         run = [1, 2, 3]
         prompt[: len(run)] = run
-        answer = [token for number in range(length // 4 + 1) for token in (*run, 1000 + number)]
+        # Two new tokens behind each run: one would be passed over as an edit.
+        answer = [token for number in range(length) for token in (*run, 1000 + 2 * number, 1001 + 2 * number)]
         return [*prompt, *answer[:length]]
     quoted = (prompt * 2)[:length]
     if kind == "edit":
@@ -168,7 +169,7 @@ def main() -> None:
                 f"{figures[f'{name}_tokens_per_s']:9.1f} {ratio:6.2f} {share:8.2f}"
             )
     if arguments.write:
-        write_result("speculation", figures, "python benchmarks/speculation.py --write")
+        write_result("speculation", figures, "python -m benchmarks.speculation --write")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from cynosure.engine.sequence import Sequence
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import load
-from cynosure.models.native import program as native_program
+from cynosure.models.native import decode_step
 from cynosure.models.native import passes as native_passes
+from cynosure.models.native import program as native_program
 
 KERNELS = "kernels"
 
@@ -76,6 +77,8 @@ def watched() -> Stopwatch:
     watch.watch(Decoder, "embedded", "embedding")
     watch.watch(native_passes.PagedCache, "slots", "slots")
     watch.watch(native_passes.Program, "run", KERNELS)
+    watch.watch(decode_step, "begin_decode", "tokens in, rotations")
+    watch.watch(decode_step.DecodeSteps, "run", "decoding step")
     watch.watch(runner.Runner, "run", "rest of the pass")
     watch.watch(core, "sample", "sampling")
     watch.watch(Sequence, "tell", "events")
@@ -120,6 +123,7 @@ def main() -> None:
     engine._runner.time_passes()
     watch = watched()
     print(f"program refused: {engine._runner.refusal or 'no'}")
+    print(f"decoding steps refused: {engine._runner.step_refusal or 'no'}")
     for num_clients in arguments.clients:
         parts = decode(engine, watch, num_clients, arguments.context, arguments.steps)
         whole = sum(parts.values())

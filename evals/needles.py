@@ -15,6 +15,11 @@ Each row below says what the arithmetic demands and what came out; they must agr
 measured share must equal the predicted one. Rows marked int8 keep the keys and values of both layers in pages
 of codes, as a cache does. There one-hot vectors, which any code holds, are turned by a random rotation, which
 changes no product; the share may be off by what rounding a channel to 1 in 254 does to scores.
+
+Rows with pages let layer 2 attend to so many pages of 32 keys alone, chosen by bounds of their keys. The page
+of the passkey has the largest bound by far, so the share of the attention that the chosen pages recall is
+`(e^M + s - 1) / (e^M + n - 1)` over their s tokens: above 0.99 where M is `log(200 n)`, and far below at the
+margins of the other rows, whose attention is spread over all tokens. Layer 1 has a window there.
 """
 
 from __future__ import annotations
@@ -41,9 +46,12 @@ from cynosure.attention import (
     attend,
 )
 from cynosure.attention.masks.parse import parse_mask
+from cynosure.attention.native_pages import attend_natively
+from cynosure.attention.page_choice import PageChoice, attend_to_pages, bounds_of
 from cynosure.attention.positions import Rope
 from cynosure.cache import BLOCK_SIZE, LayerShape, PagedCache
 from cynosure.evaluate.results import write_result
+from cynosure.kernels import why_none
 
 LENGTH = 131_072
 NUM_FILLERS, NUM_PASSKEYS = 32, 10
@@ -59,6 +67,9 @@ PATTERNS = (
 # Places from the start and, below 0, from the end: inside and just outside of windows, sinks and blocks.
 PLACES = (10, 63, 64, -30, -100, -4096, -4097, -60_000)
 CODED_PLACES = (-100,)
+SELECTED_PLACES = (10, -100, -60_000)
+NUM_PAGES = 64
+NEAR = "Causal() & Window(1024)"
 NUMBERS, CODES = "float32", "int8"
 TOLERANCES = {NUMBERS: 2e-3, CODES: 2e-2}
 
@@ -105,16 +116,19 @@ def haystack(length: int, place: int, passkey: int, seed: int) -> tuple[Tensor, 
 
 def stored(k: Tensor, v: Tensor, plan: AttentionPlan, kept_in: str) -> tuple[Source, AttentionPlan]:
     """Return keys and values as they are, or in pages of codes; and the plan that finds them there."""
-    if kept_in == NUMBERS:
-        return DenseSource(k, v), plan
+    return (DenseSource(k, v), plan) if kept_in == NUMBERS else in_pages(k, v, plan, kept_in)
+
+
+def in_pages(k: Tensor, v: Tensor, plan: AttentionPlan, kept_in: str) -> tuple[PagedSource, AttentionPlan]:
+    """Return keys and values in pages of numbers or codes, and the plan that finds them there."""
     num_tokens = k.shape[0]
     num_blocks = -(-num_tokens // BLOCK_SIZE)
-    cache = PagedCache([LayerShape(*k.shape[1:], v.shape[-1])], num_blocks, torch.int8)
+    dtype = k.dtype if kept_in == NUMBERS else torch.int8
+    cache = PagedCache([LayerShape(*k.shape[1:], v.shape[-1])], num_blocks, dtype)
     table = torch.arange(num_blocks)[None]
     cache.write(0, k, v, cache.slots(table, [0], [num_tokens]))
     scales = cache.scales(0)
-    assert scales is not None
-    source = PagedSource(*cache.pages(0), PageScales(*scales), k.dtype)
+    source = PagedSource(*cache.pages(0), None if scales is None else PageScales(*scales), k.dtype)
     return source, plan.with_keys(replace(plan.keys[0], block_table=table))
 
 
@@ -212,6 +226,74 @@ def trials(
     return results
 
 
+@dataclass(frozen=True)
+class SelectedTrial:
+    """One needle that is looked for in chosen pages: what they must recall, and what they did."""
+
+    place: int
+    margin: float
+    num_pages: int
+    kept_in: str
+    predicted: float
+    recalled: float
+    retrieved: bool
+
+    @property
+    def is_right(self) -> bool:
+        """Whether measurement and arithmetic agree."""
+        close = math.isclose(self.recalled, self.predicted, rel_tol=TOLERANCES[self.kept_in], abs_tol=1e-6)
+        return close and self.retrieved
+
+
+def choose(
+    tokens: Tensor, known: Tensor, margin: float, num_pages: int, kept_in: str
+) -> tuple[Tensor, float]:
+    """Run layer 2 for the last token over chosen pages; return its output, and what they recall."""
+    length, axes = tokens.numel(), basis(kept_in)
+    q = margin * axes[MARKER][None, None]
+    source, plan = in_pages(known, axes[tokens][:, None], AttentionPlan.of_lengths([1], [length]), kept_in)
+    spec = AttentionSpec(Heads.of(1, WIDTH), parse_mask("Causal()"), ROPE, Score(scale=1.0))
+    bounds, counts = bounds_of(source), torch.tensor([num_pages])
+    attend_to = attend_to_pages if why_none() else attend_natively
+    chosen = attend_to(spec, q, source, plan, PageChoice(bounds, counts, torch.tensor([0])))
+    checked = attend_to(spec, q, source, plan, PageChoice(bounds, counts, torch.tensor([1])))
+    return axes @ chosen.out[0, 0], float(checked.shares[0, 0])
+
+
+def selected_trials(
+    length: int, places: Sequence[int] = SELECTED_PLACES, num_pages: int = NUM_PAGES
+) -> list[SelectedTrial]:
+    """Run every place that fits, in numbers and in codes, at a margin that 0.99 asks for and at one below."""
+    results = []
+    num_kept = num_pages * BLOCK_SIZE - -length % BLOCK_SIZE
+    for kept_in in (NUMBERS, CODES):
+        for place in [place for place in places if abs(place) < length - 1]:
+            passkey = abs(place) % NUM_PASSKEYS
+            tokens, _ = haystack(length, place, passkey, seed=place % 1000)
+            known = copy_previous(tokens, NEAR, kept_in)
+            for margin in (math.log(length / NUM_FILLERS) + 3, math.log(200 * length)):
+                out, recalled = choose(tokens, known, margin, num_pages, kept_in)
+                weight = math.exp(margin)
+                predicted = (weight + num_kept - 1) / (weight + length - 1)
+                retrieved = int(out.argmax()) == NUM_FILLERS + passkey
+                results.append(
+                    SelectedTrial(place, margin, num_pages, kept_in, predicted, recalled, retrieved)
+                )
+    return results
+
+
+def selection_summary(results: Sequence[SelectedTrial]) -> dict[str, object]:
+    """Return the figures of trials over chosen pages."""
+    strong = [trial.recalled for trial in results if trial.predicted >= 0.99]
+    return {
+        "pages": NUM_PAGES,
+        "trials": len(results),
+        "as_predicted": sum(trial.is_right for trial in results),
+        "least_recalled": min(strong),
+        "least_recalled_of_spread_attention": min(trial.recalled for trial in results),
+    }
+
+
 def summary(results: Sequence[Trial]) -> dict[str, object]:
     """Return the figures of some trials."""
     return {
@@ -240,6 +322,13 @@ def main() -> None:
             f"{trial.share:>9.5f}  {'yes ' if trial.must_retrieve else 'no  '}  "
             f"{'yes' if trial.retrieved else 'no'}{'' if trial.is_right else '  WRONG'}"
         )
+    selected = selected_trials(arguments.length)
+    print(f"{'pages':>6}{'kept in':>9}{'place':>8}{'margin':>8}{'predicted':>11}{'recalled':>10}  found")
+    for one in selected:
+        print(
+            f"{one.num_pages:>6}{one.kept_in:>9}{one.place:>8}{one.margin:>8.2f}{one.predicted:>11.5f}"
+            f"{one.recalled:>10.5f}  {'yes' if one.retrieved else 'no '}{'' if one.is_right else '  WRONG'}"
+        )
     num_right = sum(trial.is_right for trial in results)
     print(f"{num_right} of {len(results)} as the arithmetic says, in {time.perf_counter() - start:.0f} s")
     if arguments.write:
@@ -247,6 +336,7 @@ def main() -> None:
             "length": arguments.length,
             **summary(plain),
             "int8": summary(coded),
+            "selection": selection_summary(selected),
         }
         write_result("needles", metrics, "python evals/needles.py --write")
 

@@ -1,7 +1,7 @@
 """Measure what weights, keys and values in codes cost a model that learned a text; prints a table.
 
     cynosure train tiny --out build/tiny
-    python evals/quantization.py build/tiny [--write] [--max-tokens N]
+    python evals/quantization.py [build/tiny] [--write] [--max-tokens N]
 
 The model is the recipe's (`cynosure train tiny`), the text its held-out files. Perplexity changes are in
 percent of the float32 model's. Beside them, by how much single weights are off, relative to their own size:
@@ -22,6 +22,7 @@ from cynosure.models.load import load
 from cynosure.models.quantize import INT4, INT4_G128, INT8, CodeFormat, dequantise, quantise
 
 NAME = "cpu_quality"
+TINY = Path("build/tiny")
 VARIANTS = ("int8", "int4", "int4-g128", "int4-pure", "kv-int8", "int8+kv-int8", "int4+kv-int8")
 FORMS = {"int8": INT8, "int4": INT4, "int4-g128": INT4_G128}
 
@@ -72,10 +73,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", type=Path, help="what `cynosure train tiny` wrote")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=TINY, help=f"what `cynosure train tiny` wrote ({TINY})"
+    )
     parser.add_argument("--max-tokens", type=int, help="the first tokens of the text only")
     parser.add_argument("--write", action="store_true", help=f"write results/{NAME}.json")
     options = parser.parse_args()
+    if not options.folder.is_dir():
+        parser.error(f"{options.folder} does not exist. Run `cynosure train tiny --out {options.folder}`.")
     measured, errors = measure(options.folder, options.max_tokens), weight_errors(options.folder)
     baseline = measured[0].perplexity
     print(f"{'variant':<20}{'perplexity':>12}{'change':>10}   over {baseline.num_tokens} tokens")

@@ -11,7 +11,7 @@ import pytest
 from cynosure.evaluate.server_process import serve
 from evals import isolation
 from evals.faults import write_toy
-from evals.multi_turn import BLOCK_SIZE, changed, converse
+from evals.multi_turn import BLOCK_SIZE, WORDS, changed, converse, count, rendered
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,14 @@ def test_each_turn_prefills_what_is_new_and_less_than_a_page(url: str) -> None:
     assert all(0 <= turn.num_again < BLOCK_SIZE for turn in turns[1:])
     assert turns[-1].num_prefilled < turns[-1].prompt_tokens / 2
     assert asyncio.run(changed(url, messages)) == 0
+
+
+def test_tokens_that_no_text_is_encoded_in_are_found_again(url: str) -> None:
+    """Were they not kept, a turn would read the last answer again, letter by letter."""
+    turns, messages = asyncio.run(converse(url, 4, WORDS))
+    from_text = asyncio.run(count(url, rendered(messages[:-1])))
+    assert from_text > turns[-1].prompt_tokens + 2 * BLOCK_SIZE, "the tokenizer spells it as it was generated"
+    assert all(0 <= turn.num_again < BLOCK_SIZE for turn in turns[1:])
 
 
 def test_two_keys_share_nothing_and_one_key_does(tmp_path: Path) -> None:

@@ -1,24 +1,24 @@
-"""Time llama.cpp inside a process, by its batched interface; prints one line of JSON for each measurement.
+"""Time llama.cpp inside a process, by its batched interface. Knows nothing of whom it is compared with.
 
-    .peers/llama/bin/python benchmarks/peer_llama.py FILE.gguf --to q8_0 --threads 4
+    .peers/llama/bin/python benchmarks/peer/run_llama.py FILE.gguf --to q8_0 --threads 4
 
-Runs in the peer's environment. Reads commands on standard input, one a line, and answers each with a line:
-`prefill 512`, `decode NUM_SEQUENCES NUM_STEPS CONTEXT`; so that whoever compares can interleave.
+Runs in the peer's environment, and answers as `lines.py` says.
 """
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import json
-import sys
 import time
 from pathlib import Path
 
 import llama_cpp as llama
 import numpy as np
+from lines import WARM_STEPS, answer, rates
 
 FILE_TYPES = {"bf16": None, "q8_0": llama.LLAMA_FTYPE_MOSTLY_Q8_0, "q4_0": llama.LLAMA_FTYPE_MOSTLY_Q4_0}
+
+MAX_BATCH = 2048
 
 
 def quantized(file: Path, name: str) -> Path:
@@ -51,7 +51,7 @@ class Peer:
         """A context for so many tokens in all; the caller frees it."""
         options = llama.llama_context_default_params()
         options.n_ctx = num_tokens
-        options.n_batch = options.n_ubatch = min(num_tokens, 2048)
+        options.n_batch = options.n_ubatch = min(num_tokens, MAX_BATCH)
         options.n_seq_max = num_seqs
         options.n_threads = options.n_threads_batch = self.num_threads
         options.kv_unified = True
@@ -73,34 +73,25 @@ class Peer:
         llama.llama_batch_free(batch)
 
     def fill(self, context: llama.llama_context_p, num_seqs: int, length: int) -> None:
-        """Give every sequence so many tokens."""
-        for seq in range(num_seqs):
-            for start in range(0, length, 2048):
-                stop = min(length, start + 2048)
-                self.run(context, [(seq, position) for position in range(start, stop)], 1)
+        """Give every sequence so many tokens, in batches as large as may be."""
+        places = [(seq, position) for seq in range(num_seqs) for position in range(length)]
+        for start in range(0, len(places), MAX_BATCH):
+            self.run(context, places[start : start + MAX_BATCH], 1)
 
-    def prefill(self, length: int) -> float:
-        """Tokens per second of one prompt."""
-        context = self.context(length + 64, 1)
+    def measure(self, num_seqs: int, num_steps: int, length: int) -> tuple[float, float]:
+        """Tokens a second of reading prompts, and of decoding; no sampler runs."""
+        num_steps_all = WARM_STEPS + num_steps
+        context = self.context(num_seqs * (length + num_steps_all) + 64, num_seqs)
         self.fill(context, 1, 32)
         llama.llama_memory_clear(llama.llama_get_memory(context), True)
-        begun = time.perf_counter()
-        self.fill(context, 1, length)
-        taken = time.perf_counter() - begun
-        llama.llama_free(context)
-        return length / taken
-
-    def decode(self, num_seqs: int, num_steps: int, length: int) -> float:
-        """Tokens per second of so many sequences that have `length` tokens each."""
-        context = self.context(num_seqs * (length + num_steps + 8) + 64, num_seqs)
+        stamps = [time.perf_counter()]
         self.fill(context, num_seqs, length)
-        for step in range(-3, num_steps):
-            if step == 0:
-                begun = time.perf_counter()
-            self.run(context, [(seq, length + 3 + step) for seq in range(num_seqs)], num_seqs)
-        taken = time.perf_counter() - begun
+        stamps.append(time.perf_counter())
+        for step in range(num_steps_all):
+            self.run(context, [(seq, length + step) for seq in range(num_seqs)], num_seqs)
+            stamps.append(time.perf_counter())
         llama.llama_free(context)
-        return num_seqs * num_steps / taken
+        return rates(num_seqs, num_steps, length, stamps)
 
 
 def main() -> None:
@@ -115,10 +106,8 @@ def main() -> None:
     quiet = llama.llama_log_callback(lambda *_: None)
     llama.llama_log_set(quiet, ctypes.c_void_p(0))
     peer = Peer(quantized(arguments.file, arguments.to), arguments.threads, arguments.flash)
-    for line in sys.stdin:
-        kind, *numbers = line.split()
-        measure = {"prefill": peer.prefill, "decode": peer.decode}[kind]
-        print(json.dumps({"asked": line.strip(), "tokens_per_s": measure(*map(int, numbers))}), flush=True)
+    told = f"llama.cpp {'with' if arguments.flash else 'without'} flash attention"
+    answer(told, peer.measure)
 
 
 if __name__ == "__main__":
