@@ -13,10 +13,13 @@ import sys
 import threading
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # Only what an interpreter needs to start.
 _KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SYSTEMROOT", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+#: Of what it complains of, the end is kept; and of that, a line is told.
+_MAX_WORDS = 4096
+_WORDS_SECONDS = 2.0
 
 
 class JsonChild:
@@ -33,16 +36,32 @@ class JsonChild:
             [sys.executable, "-P", str(script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             env=kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
         self.has_timed_out = False
+        self._words = bytearray()
+        assert self._process.stderr is not None, "the child's complaints come through a pipe"
+        # Read all along, so that a child that complains much never waits for a reader.
+        self._listener = threading.Thread(
+            target=_listen, args=(self._process.stderr, self._words), name="child-words", daemon=True
+        )
+        self._listener.start()
         weakref.finalize(self, _end, self._process)
 
     @property
     def is_running(self) -> bool:
         """Whether it can be asked."""
         return self._process.poll() is None
+
+    @property
+    def last_words(self) -> str:
+        """How one that is gone ended: its exit status, and the last line of what it complained of."""
+        assert not self.is_running, "it has not ended"
+        self._listener.join(_WORDS_SECONDS)
+        lines = self._words.decode(errors="replace").split("\n")
+        said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+        return f"exit status {self._process.returncode}: {said[:300]}"
 
     def ask(self, line: str, max_seconds: float) -> dict[str, Any] | None:
         """Return the answer to a line; `None` where the child died or ran out of time, and is ended then."""
@@ -77,6 +96,14 @@ class JsonChild:
     def _run_out(self) -> None:
         self.has_timed_out = True
         self._process.kill()
+
+
+def _listen(pipe: IO[bytes], words: bytearray) -> None:
+    """Keep the end of what comes, until nothing comes any more."""
+    with pipe:
+        while said := os.read(pipe.fileno(), _MAX_WORDS):
+            words += said
+            del words[:-_MAX_WORDS]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

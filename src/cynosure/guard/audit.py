@@ -37,9 +37,10 @@ class Outcome(StrEnum):
 class AuditRecord:
     """What is kept of a request: no word of what was asked or answered.
 
-    `principal` names the API key, and is not the key; `tenant` is what the server derived from it; `endpoint`
-    is the pattern that answered, and not what was sent; `guard` counts findings by direction and kind;
-    `error` is the name of a class of our tree. `duration_s` counts from the arrival.
+    `principal` names the API key, and is not the key; `tenant` is what the server derived from it, and
+    `end_user` from the name of a person that the request gave; `endpoint` is the pattern that answered, and
+    not what was sent; `guard` counts findings by direction and kind; `error` is the name of a class of our
+    tree. `duration_s` counts from the arrival.
     """
 
     request_id: str
@@ -48,6 +49,7 @@ class AuditRecord:
     model: str = ""
     principal: str = ""
     tenant: str = ""
+    end_user: str = ""
     method: str = ""
     status: int = 0
     prompt_tokens: int = 0

@@ -19,6 +19,9 @@ class Entry:
         doc: Its docstring, verbatim: what all offsets count in.
         aliases: Other names of the same object.
         deprecated: Whether its module warns of its own removal.
+        start: Where `doc` begins in the text that it is a part of; 0 where it is the whole.
+
+    A part of a file is an entry too: `module` is the file, `kind` such as `section`, `text` or `rows`.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Entry:
     doc: str
     aliases: tuple[str, ...] = ()
     deprecated: bool = False
+    start: int = 0
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Entry:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float32
 
-from cynosure.retrieval.documents import Documentation
+from cynosure.retrieval.documents import Documentation, Entry, Passage
 from cynosure.retrieval.passages import cut
 from cynosure.retrieval.protocols import Embedder, Progress
 from cynosure.retrieval.store import Contents, Store, fingerprint, write_store
@@ -19,7 +21,20 @@ def build_index(
 ) -> None:
     """Cut, embed and write; `progress` is told of passages done and to do."""
     passages = tuple(cut(documentation.entries, embedder.count_tokens, embedder.max_tokens))
-    texts = [passage.text(documentation.entries[passage.entry].doc) for passage in passages]
+    vectors = embed_passages(documentation.entries, passages, embedder, progress)
+    write_store(
+        path, Contents(documentation.entries, passages, vectors), fingerprint(documentation.source, embedder)
+    )
+
+
+def embed_passages(
+    entries: Sequence[Entry],
+    passages: Sequence[Passage],
+    embedder: Embedder,
+    progress: Progress | None = None,
+) -> Float32[np.ndarray, "passages dim"]:
+    """A vector for each passage; `progress` is told of passages done and to do."""
+    texts = [passage.text(entries[passage.entry].doc) for passage in passages]
     vectors = np.zeros((len(texts), embedder.dim), dtype=np.float32)
     # Texts of like length go together, so that a batch has little padding.
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
@@ -28,9 +43,7 @@ def build_index(
         vectors[places] = embedder.embed([texts[place] for place in places])
         if progress is not None:
             progress(start + len(places), len(texts))
-    write_store(
-        path, Contents(documentation.entries, passages, vectors), fingerprint(documentation.source, embedder)
-    )
+    return vectors
 
 
 def open_index(path: Path, source: str, embedder: Embedder) -> Store:

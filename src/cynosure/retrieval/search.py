@@ -38,7 +38,7 @@ class Hit:
         module: Where it is found.
         aliases: Its other names.
         text: The passage, verbatim.
-        start: First code point of the passage in the docstring.
+        start: First code point of the passage in the docstring, or in its file's text.
         end: One past the last.
         heading: What preceded the passage where it was embedded.
         score: What the order is by.
@@ -180,8 +180,8 @@ class DocsSearch:
             module=entry.module,
             aliases=entry.aliases,
             text=entry.doc[passage.start : passage.end],
-            start=passage.start,
-            end=passage.end,
+            start=entry.start + passage.start,
+            end=entry.start + passage.end,
             heading=passage.heading,
             score=float(scores[place]),
             bm25=bm25,

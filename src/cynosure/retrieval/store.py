@@ -52,11 +52,12 @@ _ROWS = (
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """What an index holds: entries, their passages, and a vector for each passage."""
+    """What an index holds: entries, their passages, a vector for each, and what its maker notes (JSON)."""
 
     entries: tuple[Entry, ...]
     passages: tuple[Passage, ...]
     vectors: Float32[np.ndarray, "passages dim"]
+    notes: str = "{}"
 
 
 def fingerprint(source: str, embedder: Embedder) -> str:
@@ -106,6 +107,7 @@ def _fill(connection: apsw.Connection, contents: Contents, mark: str) -> None:
             "fingerprint": mark,
             "dim": contents.vectors.shape[1],
             "vectors": half,
+            "notes": contents.notes,
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("INSERT INTO words(words) VALUES ('optimize')")
@@ -166,7 +168,9 @@ class Store:
             raise IndexFault(f"the index at {path} is damaged (its digest differs). Build it again.")
         entries = tuple(Entry.from_json(json.loads(text)) for text in texts)
         vectors = np.frombuffer(meta["vectors"], dtype=np.float16).astype(np.float32)
-        return Contents(entries, passages, vectors.reshape(len(passages), meta["dim"]))
+        # An index from before notes were kept has none.
+        notes = meta.get("notes", "{}")
+        return Contents(entries, passages, vectors.reshape(len(passages), meta["dim"]), notes)
 
     def bm25(
         self, terms: Sequence[str], weights: Sequence[float] = FIELD_WEIGHTS
