@@ -11,6 +11,7 @@ import pytest
 
 from cynosure.cli.assembly import ServeOptions, assemble, named_models
 from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.own_docs import index_own_docs, own_index_path
 from cynosure.core.errors import CheckpointNotFound, InputError, InputTooLong
 from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.sampling import SamplingParams
@@ -61,10 +62,15 @@ def labelling(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def services(index_folder: Path, checkpoint: Path, labelling: Path) -> Iterator[Services]:
+def services(
+    index_folder: Path, checkpoint: Path, labelling: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Services]:
     stages: list[str] = []
     models = ServedModel("tiny", str(checkpoint)), ServedModel("labels", str(labelling), "float32")
-    options = ServeOptions(index_folder, models)
+    note = tmp_path_factory.mktemp("notes") / "bread.md"
+    note.write_text("# Bread\n\nBake the loaf at 230 degrees.\n")
+    index_own_docs(own_index_path(index_folder), [note], load_minilm(), lambda stage, done, total: None)
+    options = ServeOptions(index_folder, models, with_own_docs=True)
     made = assemble(options, lambda stage, done, total: stages.append(stage))
     assert stages[0] == "Starting the engine"
     # Short ones may be over before anybody looks.
@@ -94,11 +100,19 @@ def test_two_models_of_one_name_are_refused() -> None:
 def test_everything_is_put_together(services: Services) -> None:
     """The embedder of the index serves the index alone."""
     assert list(services.embedders) == ["all-MiniLM-L6-v2"]
-    assert list(services.stores) == ["python-docs"]
+    assert list(services.stores) == ["python-docs", "documents"]
     assert list(services.completers) == ["tiny"]
     assert list(services.rankers) == ["labels"]
     assert services.engine is not None
     assert services.engine.is_up
+
+
+def test_own_documents_are_asked_beside_those_of_python(services: Services) -> None:
+    answer = asyncio.run(services.store("documents").ask("how hot is the oven for the loaf", 1))
+    assert [(quote.file, quote.text) for quote in answer.quotes] == [
+        ("bread.md", "# Bread\n\nBake the loaf at 230 degrees.")
+    ]
+    assert services.store("python-docs").name == next(iter(services.stores))
 
 
 def test_the_vectors_that_callers_get_are_exact(services: Services) -> None:

@@ -190,6 +190,49 @@ CASES: dict[str, Case] = {
             "attn_config": {"clip_qkv": 1.0, "softmax_scale": 0.8},
         },
     ),
+    "exaone4": Case(
+        "Exaone4ForCausalLM",
+        {**_LLAMA_LIKE, **_WINDOW, "num_hidden_layers": 3, "sliding_window_pattern": 2},
+    ),
+    "exaone4-no-windows": Case(
+        "Exaone4ForCausalLM",
+        {**_LLAMA_LIKE, "sliding_window": None, "layer_types": ["full_attention"] * 2},
+    ),
+    "ernie": Case("Ernie4_5ForCausalLM", {**_LLAMA_LIKE, "head_dim": 24}),
+    "ernie-biases": Case(
+        "Ernie4_5ForCausalLM",
+        {**_LLAMA_LIKE, "head_dim": 24, "use_bias": True, "tie_word_embeddings": False},
+    ),
+    "helium": Case("HeliumForCausalLM", {**_LLAMA_LIKE, "head_dim": 16, "rms_norm_eps": 1e-8}),
+    "helium-biases": Case(
+        "HeliumForCausalLM", {**_LLAMA_LIKE, "head_dim": 16, "attention_bias": True, "mlp_bias": True}
+    ),
+    "seed-oss": Case("SeedOssForCausalLM", {**_LLAMA_LIKE, "head_dim": 24, "rms_norm_eps": 1e-6}),
+    "seed-oss-biases": Case(
+        "SeedOssForCausalLM",
+        {
+            **_LLAMA_LIKE,
+            "head_dim": 24,
+            "attention_bias": False,
+            "attention_out_bias": True,
+            "mlp_bias": True,
+        },
+    ),
+    "stablelm": Case("StableLmForCausalLM", {**_SIZES, "rope_parameters": _HALF_ROPE, "use_qkv_bias": True}),
+    "stablelm-parallel": Case("StableLmForCausalLM", {**_SIZES, **_ROPE, "use_parallel_residual": True}),
+    "gptj": Case(
+        "GPTJForCausalLM",
+        {
+            "vocab_size": VOCAB,
+            "n_embd": 64,
+            "n_layer": 2,
+            "n_head": 4,
+            "n_positions": 96,
+            "rotary_dim": 10,
+            "bos_token_id": None,
+            "eos_token_id": None,
+        },
+    ),
     "opt": Case("OPTForCausalLM", _OPT),
     "opt-no-biases": Case("OPTForCausalLM", {**_OPT, "enable_bias": False, "tie_word_embeddings": False}),
     "phi": Case("PhiForCausalLM", {**_SIZES, "rope_parameters": _HALF_ROPE}),

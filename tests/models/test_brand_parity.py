@@ -26,13 +26,16 @@ from tests.models.decoder_oracle import TOLERANCE, gap, logits_of, peakedness
 #: Brands whose published graph rotates whole heads, whatever their config says.
 WHOLLY_ROTARY = (
     *("mixtral", "olmoe", "qwen2-moe", "olmo2", "smollm3", "granite", "starcoder2", "falcon-7b", "cohere2"),
+    *("exaone4", "ernie", "helium", "seed-oss"),
 )
 #: Why a layer is not served whole by kernels, where it has arithmetic that they do not know.
 KERNELS_REFUSE = {
-    **dict.fromkeys(("olmo2", "olmo3"), "no norm before them"),
+    **dict.fromkeys(("olmo2", "olmo3", "exaone4", "exaone4-no-windows"), "no norm before them"),
     "granite": "scaled before they are added",
     "mpt-clipped": "clipped",
-    **dict.fromkeys(("gpt-neox", "falcon-7b", "falcon-40b", "falcon-11b", "cohere2", "phi"), "parallel"),
+    **dict.fromkeys(
+        ("gpt-neox", "falcon-7b", "falcon-40b", "falcon-11b", "cohere2", "phi", "gptj"), "parallel"
+    ),
 }
 
 
@@ -118,6 +121,19 @@ def test_an_unknown_key_is_refused_by_name(name: str) -> None:
         ("mpt", {"expansion_ratio": 3}, "expansion_ratio"),
         ("mpt", {"no_bias": False}, "no_bias"),
         ("mpt", {"logit_scale": 0.5}, "logit_scale"),
+        ("exaone4", {"sliding_window": None}, "sliding_window"),
+        ("exaone4", {"layer_types": None, "sliding_window_pattern": "LLLG"}, "sliding_window_pattern"),
+        ("exaone4", {"attention_bias": True}, "attention_bias"),
+        ("ernie", {"sliding_window": 9}, "sliding_window"),
+        ("ernie", {"mlp_bias": True}, "mlp_bias"),
+        ("helium", {"attention_out_bias": True}, "attention_out_bias"),
+        ("seed-oss", {"sliding_window": 9}, "sliding_window"),
+        ("stablelm", {"qk_layernorm": True}, "qk_layernorm"),
+        ("stablelm", {"num_key_value_heads": None}, "32 heads"),
+        ("gptj", {"rotary": False}, "rotary"),
+        ("gptj", {"rotary_dim": 18}, "rotary_dim"),
+        ("gptj", {"rotary_dim": 5}, "rotary_dim"),
+        ("gptj", {"scale_attn_weights": False}, "scale_attn_weights"),
         ("opt", {"do_layer_norm_before": False}, "do_layer_norm_before"),
         ("opt", {"word_embed_proj_dim": 32}, "word_embed_proj_dim"),
         ("opt", {"layer_norm_elementwise_affine": False}, "layer_norm_elementwise_affine"),
@@ -178,6 +194,20 @@ OLD_ROPE = {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": None}
                 "activation_dropout": 0.1,
             },
         ),
+        ("exaone4", {**OLD_ROPE, "rms_norm_eps": None, "sliding_window_pattern": "LG"}),
+        ("exaone4", {**OLD_ROPE, "layer_types": None, "sliding_window_pattern": 2}),
+        ("exaone4-no-windows", {"layer_types": None, "sliding_window_pattern": None}),
+        ("ernie", {**OLD_ROPE, "rms_norm_eps": None, "tie_word_embeddings": None, "use_bias": None}),
+        ("helium", {**OLD_ROPE, "rms_norm_eps": None, "attention_bias": None, "mlp_bias": None}),
+        (
+            "seed-oss",
+            {**OLD_ROPE, "rms_norm_eps": None, "attention_bias": None, "attention_out_bias": None},
+        ),
+        (
+            "stablelm",
+            {**OLD_ROPE, "partial_rotary_factor": 0.5, "use_parallel_residual": None, "layer_norm_eps": None},
+        ),
+        ("gptj", {"rotary": True, "scale_attn_weights": True, "n_inner": None, "summary_use_proj": True}),
         ("phi", {**OLD_ROPE, "partial_rotary_factor": 0.5, "resid_pdrop": 0.1}),
         ("gpt-bigcode", {"num_key_value_heads": None, "inference_runner": 0, "summary_type": "cls_index"}),
         (
@@ -193,6 +223,33 @@ OLD_ROPE = {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": None}
 def test_an_older_spelling_means_the_same(name: str, spelled: dict[str, object]) -> None:
     brand, config = brand_of(CASES[name].architecture), read_config(pair_of(name).folder)
     assert brand.parse(ConfigReader({**config, **spelled})) == brand.parse(ConfigReader(config))
+
+
+@pytest.mark.parametrize(
+    ("name", "theta"), [("ernie", 5e5), ("helium", 1e5), ("seed-oss", 1e4), ("mixtral", 1e6), ("olmoe", 1e4)]
+)
+def test_an_absent_base_is_that_of_the_published_graph(name: str, theta: float) -> None:
+    config = {**read_config(pair_of(name).folder), "rope_parameters": None}
+    brand = brand_of(CASES[name].architecture)
+    stated = {**config, "rope_theta": theta}
+    assert brand.parse(ConfigReader(config)) == brand.parse(ConfigReader(stated))
+
+
+@pytest.mark.parametrize(("name", "share"), [("phi", 0.5), ("stablelm", 0.25)])
+def test_an_absent_share_is_that_of_the_published_graph(name: str, share: float) -> None:
+    config = {**read_config(pair_of(name).folder), **OLD_ROPE}
+    brand = brand_of(CASES[name].architecture)
+    stated = {**config, "partial_rotary_factor": share}
+    assert brand.parse(ConfigReader(config)) == brand.parse(ConfigReader(stated))
+
+
+def test_exaones_say_whether_there_is_a_window() -> None:
+    config = read_config(pair_of("exaone4-no-windows").folder)
+    config = {key: value for key, value in config.items() if key != "sliding_window"}
+    brand = brand_of("Exaone4ForCausalLM")
+    assert brand.parse(ConfigReader({**config, "sliding_window": None}))
+    with pytest.raises(UnsupportedConfig, match="lacks sliding_window"):
+        brand.parse(ConfigReader(config))
 
 
 def test_falcons_that_say_no_length_have_the_first_one_s() -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.own_docs import open_own_docs, own_index_path
 from cynosure.cli.python_docs import ThreadedDocs, index_path, open_python_docs
 from cynosure.core.errors import CheckpointNotFound, InputError
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
@@ -48,6 +49,7 @@ _INDEX_EMBEDDER = f"{EMBEDDER} (index)"
 class ServeOptions:
     """What to serve: models by name, and the documentation unless it is not wanted.
 
+    - `with_own_docs`: whether what `cynosure index PATH` read is served too, to whoever may ask this server.
     - `is_lazy`: whether a model is loaded by its first request, and not before the server is ready.
     - `log_level`, `logs_content`: of the engine's process.
     - `step_timeout_s`, `load_timeout_s`: a process whose models are in one step, or on their way into memory,
@@ -57,6 +59,7 @@ class ServeOptions:
     index_folder: Path
     models: tuple[ServedModel, ...] = ()
     with_docs: bool = True
+    with_own_docs: bool = False
     num_threads: int | None = None
     tool_format: ToolFormat | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
@@ -117,10 +120,14 @@ def assemble(options: ServeOptions, report: Report) -> Services:
             tokenizer = tokenizers[_INDEX_EMBEDDER].result()
             embedder = BlockingEmbedder(fingerprint(card.dtype), card, tokenizer, supervisor)
             docs = ThreadedDocs(open_python_docs(index_path(options.index_folder), embedder, report))
+            stores = {docs.name: docs}
+            if options.with_own_docs:
+                own = ThreadedDocs(open_own_docs(own_index_path(options.index_folder), embedder))
+                stores[own.name] = own
         except BaseException:
             supervisor.close()
             raise
-    return replace(services, stores={docs.name: docs})
+    return replace(services, stores=stores)
 
 
 def _services(

@@ -54,7 +54,7 @@ COMMANDS: Mapping[str, Command] = {
     "serve": Command("cynosure.cli.serve", "answer questions, embeddings and completions over HTTP"),
     "ask": Command("cynosure.cli.ask", "ask the documentation of this Python, or own documents; get quotes"),
     "search": Command("cynosure.cli.search", "list the best passages for a query, whatever their score"),
-    "index": Command("cynosure.cli.index", "index own documents; build or describe the index of the documentation"),
+    "index": Command("cynosure.cli.index", "index own files; build or describe that of the documentation"),
     "chat": Command("cynosure.cli.chat", "converse with a model from a folder"),
     "complete": Command("cynosure.cli.complete", "continue a prompt with a model from a folder"),
     "bench": Command("cynosure.cli.bench", "measure how fast a checkpoint or a running server answers"),

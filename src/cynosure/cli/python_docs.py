@@ -55,7 +55,7 @@ class PythonDocs:
     def __init__(
         self, search: DocsSearch, embedder: DocsEmbedder, name: str = NAME, title: str = TITLE
     ) -> None:
-        """Take an opened index, and the embedder that made it; its objects are docstrings, or parts of files."""
+        """Take an opened index and the embedder that made it; objects are docstrings or parts of files."""
         self.name, self.title = name, title
         self.num_documents = len(search.store.contents.entries)
         self.num_passages = len(search.store.contents.passages)

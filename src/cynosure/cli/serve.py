@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     docs = parser.add_argument_group("the documentation of this Python")
     docs.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
     docs.add_argument("--without-docs", action="store_true", help="serve only the models that are named")
+    docs.add_argument(
+        "--documents",
+        action="store_true",
+        help="also serve what `cynosure index PATH` read, to whoever may ask this server",
+    )
     add_access_arguments(parser)
     add_oversight_arguments(parser)
     add_log_arguments(parser)
@@ -57,9 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             f"--shutdown-timeout is {arguments.shutdown_timeout}; it may be 1 to 3600. Change it."
         )
-    options = options_of(arguments, data_home(os.environ))
+    options = replace(options_of(arguments, data_home(os.environ)), with_own_docs=arguments.documents)
     if arguments.without_docs and not options.models:
         raise InputError("--without-docs leaves nothing to serve. Name a model, or leave it out.")
+    if arguments.without_docs and arguments.documents:
+        raise InputError("--documents needs the index's embedder, which --without-docs leaves out. Drop one.")
     configure_logs(arguments)
     settings = ServerSettings(
         host=arguments.host,

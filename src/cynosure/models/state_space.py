@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cynosure.attention.mixers import MixerInputs, MixerState, mix
-from cynosure.core.errors import InputError
+from cynosure.core.errors import EmptyInput, InputError
 from cynosure.models.norm import Norm, NormKind, NormSpec
 from cynosure.models.state_space_spec import StateSpaceSpec
 
@@ -122,9 +122,12 @@ class StateSpaceDecoder(nn.Module):
         """Return the logits behind each token, and the states after the last, with which the text goes on.
 
         Raises:
+            EmptyInput: no token.
             InputError: a token that is not in the vocabulary, or states of another number of layers.
         """
-        if token_ids.numel() and not 0 <= int(token_ids.min()) <= int(token_ids.max()) < self.spec.vocab_size:
+        if token_ids.numel() == 0:
+            raise EmptyInput("there is no token; at least one is needed. Pass the begin token.")
+        if not 0 <= int(token_ids.min()) <= int(token_ids.max()) < self.spec.vocab_size:
             raise InputError(
                 f"a token id is outside 0..{self.spec.vocab_size - 1}. Use the checkpoint's tokenizer."
             )

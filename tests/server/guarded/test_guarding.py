@@ -51,7 +51,9 @@ class LeakyStore(FakeStore):
         text = f"pay with {CARD} today"
         end = text.index(" today")
         words = (Attended(0, 3, 0.5), Attended(9, 13, 1.0), Attended(end + 1, end + 6, 0.2))
-        leaky = Quote(text, "shop.pay", "function", f"(card='{CARD}')", 0, len(text), 0.9, 0.9, words)
+        # A heading and a file's name are its owner's words too.
+        name, file = f"pay.md: {CARD}", f"pay {CARD}.md"
+        leaky = Quote(text, name, "section", f"(card='{CARD}')", 0, len(text), 0.9, 0.9, words, file)
         return [leaky, *await super().search(query, max_results)][:max_results]
 
 
@@ -246,7 +248,7 @@ def test_questions_and_quotes(redacting: House, blocking: House, path: str, body
     # The search page says the query again, as it came.
     assert "4111" not in cases.without_ids(json.dumps(told.get("data", told)))
     assert "pay with [card] today" in response.text
-    assert "retrieved card redact 2" in response.headers["X-Guard"]
+    assert "retrieved card redact 4" in response.headers["X-Guard"]
     blocking.post(path, body, status=400)
     harmless = blocking.post(path, {next(iter(body)): "who pays"})
     assert "today" not in harmless.text

@@ -14,6 +14,7 @@ from cynosure.models.checkpoint import Weights
 from cynosure.models.config_reader import ConfigReader
 from cynosure.models.decoder import Decoder
 from cynosure.models.decoder_spec import DecoderSpec, LayerSpec
+from cynosure.models.families.alike import decoder_of
 from cynosure.models.families.llama import mask_of
 from cynosure.models.families.naming import Target, grouped, rename
 from cynosure.models.families.widths import equal_heads
@@ -48,16 +49,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
         norm,
         is_parallel=reader.expect("parallel_attn", [True] if is_new else [True, False], True),
     )
-    spec = DecoderSpec(
-        vocab_size=reader.take("vocab_size", int, positive=True),
-        hidden_size=hidden_size,
-        layers=(layer,) * reader.take("num_hidden_layers", int, positive=True),
-        final_norm=norm,
-        max_model_len=rope.max_model_len,
-        is_head_tied=reader.take("tie_word_embeddings", bool, True),
-    )
-    reader.finish()
-    return spec
+    return decoder_of(reader, layer, hidden_size, rope.max_model_len, is_head_tied=True)
 
 
 def _heads(reader: ConfigReader, hidden_size: int, is_new: bool) -> Heads:

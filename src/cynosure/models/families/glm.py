@@ -11,6 +11,7 @@ from cynosure.models.checkpoint import Weights
 from cynosure.models.config_reader import ConfigReader
 from cynosure.models.decoder import Decoder
 from cynosure.models.decoder_spec import DecoderSpec, LayerSpec
+from cynosure.models.families.alike import decoder_of
 from cynosure.models.families.llama import ATTENTION, NORMS, OUTER, mask_of, read_heads
 from cynosure.models.families.naming import Target, rename, rows
 from cynosure.models.mlp import ACTIVATIONS, MlpSpec
@@ -41,16 +42,7 @@ def parse(reader: ConfigReader, *, has_post_norms: bool) -> DecoderSpec:
         norm,
         has_post_norms,
     )
-    spec = DecoderSpec(
-        vocab_size=reader.take("vocab_size", int, positive=True),
-        hidden_size=hidden_size,
-        layers=(layer,) * reader.take("num_hidden_layers", int, positive=True),
-        final_norm=norm,
-        max_model_len=rope.max_model_len,
-        is_head_tied=reader.take("tie_word_embeddings", bool, False),
-    )
-    reader.finish()
-    return spec
+    return decoder_of(reader, layer, hidden_size, rope.max_model_len)
 
 
 def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:

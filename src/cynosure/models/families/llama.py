@@ -1,6 +1,7 @@
-"""Read Llama and those that differ from it by a switch: Mistral, Qwen2, Qwen3, Phi-3. Runs nothing.
+"""Read Llama and those that differ from it by a switch: Mistral, Qwen2, Qwen3, Phi-3 and more. Runs nothing.
 
-Llama 2 (arXiv 2307.09288), Mistral (2310.06825), Qwen2 (2407.10671), Qwen3 (2505.09388), Phi-3 (2404.14219).
+Llama 2 (arXiv 2307.09288), Mistral (2310.06825), Qwen2 (2407.10671), Qwen3 (2505.09388), Phi-3 (2404.14219);
+ERNIE 4.5 and Helium rotate neighbouring channels, and Seed-OSS says of each projection whether it has a bias.
 """
 
 from __future__ import annotations
@@ -56,11 +57,16 @@ class _Biases:
 
 @dataclass(frozen=True)
 class _Switches:
-    """Where one brand differs from Llama."""
+    """Where one brand differs from Llama; `theta`, `eps` and `is_head_tied` are what absent keys mean."""
 
     biases: Callable[[ConfigReader], _Biases]
     windows: Callable[[ConfigReader, int], Windows]
     has_qk_norm: bool = False
+    is_interleaved: bool = False
+    rotary_share: float | None = 1.0
+    theta: float = 10_000.0
+    eps: float = 1e-6
+    is_head_tied: bool = False
 
 
 def mask_of(window: int | None) -> Mask:
@@ -132,13 +138,38 @@ def _attention_biases(reader: ConfigReader) -> _Biases:
     return _Biases(attention, attention)
 
 
+def _ernie_biases(reader: ConfigReader) -> _Biases:
+    has_bias = reader.take("use_bias", bool, False)
+    return _Biases(has_bias, has_bias, has_bias)
+
+
+def _helium_biases(reader: ConfigReader) -> _Biases:
+    has_mlp_bias = reader.take("mlp_bias", bool, False)
+    return _Biases(reader.take("attention_bias", bool, False), out=False, mlp=has_mlp_bias)
+
+
+def _seed_biases(reader: ConfigReader) -> _Biases:
+    reader.ignore("residual_dropout")  # of training alone
+    return _Biases(
+        reader.take("attention_bias", bool, True),
+        reader.take("attention_out_bias", bool, False),
+        reader.take("mlp_bias", bool, False),
+    )
+
+
 def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
     def parse(reader: ConfigReader) -> DecoderSpec:
         hidden_size = reader.take("hidden_size", int, positive=True)
         num_layers = reader.take("num_hidden_layers", int, positive=True)
         heads = read_heads(reader, hidden_size)
-        rope = read_rope(reader, heads.head_dim)
-        norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, 1e-6, positive=True))
+        rope = read_rope(
+            reader,
+            heads.head_dim,
+            theta=switches.theta,
+            share=switches.rotary_share,
+            is_interleaved=switches.is_interleaved,
+        )
+        norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, switches.eps, positive=True))
         biases = switches.biases(reader)
         mlp = MlpSpec(
             reader.take("intermediate_size", int, positive=True),
@@ -165,7 +196,7 @@ def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
             layers=tuple(layers[window] for window in windows),
             final_norm=norm,
             max_model_len=rope.max_model_len,
-            is_head_tied=reader.take("tie_word_embeddings", bool, False),
+            is_head_tied=reader.take("tie_word_embeddings", bool, switches.is_head_tied),
         )
         reader.finish()
         return spec
@@ -215,4 +246,23 @@ BRANDS: tuple[Brand, ...] = (
     _brand("Qwen2ForCausalLM", _Switches(_qkv_biases, _upper_windows)),
     _brand("Qwen3ForCausalLM", _Switches(_attention_biases, _upper_windows, has_qk_norm=True)),
     _brand("Phi3ForCausalLM", _Switches(_no_biases, _same_window), _rename_phi3),
+    _brand(
+        "Ernie4_5ForCausalLM",
+        _Switches(
+            _ernie_biases,
+            _no_windows,
+            is_interleaved=True,
+            rotary_share=None,
+            theta=500_000.0,
+            eps=1e-5,
+            is_head_tied=True,
+        ),
+    ),
+    _brand(
+        "HeliumForCausalLM",
+        _Switches(
+            _helium_biases, _no_windows, is_interleaved=True, rotary_share=None, theta=100_000.0, eps=1e-8
+        ),
+    ),
+    _brand("SeedOssForCausalLM", _Switches(_seed_biases, _no_windows, rotary_share=None)),
 )

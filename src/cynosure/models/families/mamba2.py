@@ -59,8 +59,9 @@ def parse(reader: ConfigReader) -> StateSpaceSpec:
     reader.finish()
     if spec.inner_size != expand * spec.hidden_size or spec.num_heads % spec.num_groups:
         raise UnsupportedConfig(
-            f"{reader.where} has num_heads * head_dim = {spec.inner_size}, which must be expand * hidden_size = "
-            f"{expand * spec.hidden_size}, and n_groups = {spec.num_groups}, which must divide num_heads. Correct it."
+            f"{reader.where} has num_heads * head_dim = {spec.inner_size}, not expand * hidden_size = "
+            f"{expand * spec.hidden_size}, or n_groups = {spec.num_groups}, not a divisor of num_heads = "
+            f"{spec.num_heads}. Correct it."
         )
     return spec
 
@@ -90,12 +91,13 @@ def _rename(weights: Weights) -> Mapping[str, TensorSource]:
 
 
 def _limits(reader: ConfigReader) -> tuple[float, float]:
-    """Return the bounds of step sizes; without an upper one, files say infinity in one of two ways."""
+    """Return the bounds of step sizes; JSON has no infinity, so that files spell it as an object."""
     values = reader.take("time_step_limit", list, [0.0, math.inf])
     found = [math.inf if value == {"__float__": "Infinity"} else value for value in values]
     numbers = [float(x) for x in found if isinstance(x, int | float) and not isinstance(x, bool)]
     if len(found) != 2 or len(numbers) != 2 or not 0 <= numbers[0] <= numbers[1]:
         raise UnsupportedConfig(
-            f"{reader.where} has time_step_limit = {values}; two numbers are needed, 0 or more, in order. Correct it."
+            f"{reader.where} has time_step_limit = {values}; two numbers are needed, 0 or more, in order. "
+            "Correct it."
         )
     return numbers[0], numbers[1]

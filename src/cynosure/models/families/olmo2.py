@@ -1,6 +1,6 @@
 """Read OLMo 2 and OLMo 3 checkpoints, whose layers normalise behind each half. Runs nothing.
 
-OLMo 2 (arXiv 2501.00656); OLMo 3 (2512.13961) adds windows, and stretches the rotation of the other layers alone.
+OLMo 2 (arXiv 2501.00656); OLMo 3 adds windows, and stretches the rotation of the layers without one alone.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -132,10 +132,12 @@ def index_files(
     with _sole_writer(path):
         old = _opened(path, embedder)
         if forgets:
-            roots, fresh = _without(old.roots, named), ()
+            asked, fresh = (), ()
+            roots = _without(old.roots, named)
         else:
-            roots, fresh = merged(old.roots, [root_of(one) for one in named])
-        files, left_out, faults = _gather(old, roots, fresh)
+            asked = tuple(root_of(one) for one in named)
+            roots, fresh = merged(old.roots, asked)
+        files, left_out, faults = _gather(old, roots, fresh, {one.path for one in asked})
         if faults and not skips_faulty:
             raise InputError(_told(faults))
         contents = _contents(old, roots, files, embedder, progress)
@@ -180,7 +182,7 @@ def _without(roots: Sequence[Root], named: Sequence[Path]) -> tuple[Root, ...]:
 
 
 def _gather(
-    old: _Old, roots: Sequence[Root], fresh: Sequence[Root]
+    old: _Old, roots: Sequence[Root], fresh: Sequence[Root], asked: Set[Path]
 ) -> tuple[dict[str, _Kept | _Read], list[str], list[str]]:
     """Every file of the new index by its path, what is not read by its name, and the faults of others."""
     files: dict[str, _Kept | _Read] = {}
@@ -195,7 +197,8 @@ def _gather(
             try:
                 if found.path.is_symlink() and leads_within(found, roots):
                     continue
-                if not found.is_named and not is_read(found.path.name):
+                # What was named itself is refused, not left out.
+                if found.path not in asked and not is_read(found.path.name):
                     left_out.append(str(found.path))
                     continue
                 files[str(found.path)] = _taken(found, old)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 
@@ -12,10 +13,13 @@ from cynosure.retrieval.files.markdown import markdown_marks
 from cynosure.retrieval.files.marks import Extract, Mark
 from cynosure.retrieval.files.table import read_table
 
-_SOURCE = (
-    ".bash .c .cc .cfg .cpp .cs .css .cu .cuh .go .h .hpp .hs .ini .java .jl .js .json .jsx .kt .lua .mjs .php .pl "
-    ".pyi .r .rb .rs .scala .sh .sql .swift .tex .toml .ts .tsx .yaml .yml .zig"
-).split()
+_SOURCE = re.findall(
+    r"\S+",
+    """
+    .bash .c .cc .cfg .cpp .cs .css .cu .cuh .go .h .hpp .hs .ini .java .jl .js .json .jsx .kt .lua .mjs .php
+    .pl .pyi .r .rb .rs .scala .sh .sql .swift .tex .toml .ts .tsx .yaml .yml .zig
+    """,
+)
 _MARKDOWN = (".md", ".markdown")
 _HTML = (".html", ".htm", ".xhtml")
 _TEXT = (".txt", ".text", ".rst", ".log", ".jsonl")

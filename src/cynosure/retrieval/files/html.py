@@ -7,10 +7,13 @@ from html.parser import HTMLParser
 
 from cynosure.retrieval.files.marks import Extract, Mark, path_of
 
+_WORD = re.compile(r"\w+")
 _BLOCKS = frozenset(
-    "address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption figure "
-    "footer form h1 h2 h3 h4 h5 h6 head header hr html li main nav ol p pre section summary table tbody "
-    "tfoot thead tr ul".split()
+    _WORD.findall("""
+    address article aside blockquote body caption dd details dialog div dl dt fieldset figcaption figure
+    footer form h1 h2 h3 h4 h5 h6 head header hr html li main nav ol p pre section summary table tbody
+    tfoot thead tr ul
+    """)
 )
 _UNSEEN = frozenset({"script", "style", "template", "title"})
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})

@@ -32,11 +32,10 @@ class Root:
 
 @dataclass(frozen=True)
 class Found:
-    """A file below a root, or a link there; `is_named` where it is the root itself."""
+    """A file below a root, or a link there."""
 
     path: Path
     root: Root
-    is_named: bool
 
 
 def root_of(path: Path) -> Root:
@@ -68,7 +67,7 @@ def merged(known: Sequence[Root], named: Sequence[Root]) -> tuple[tuple[Root, ..
 def files_below(root: Root) -> Iterator[Found]:
     """Every file and link below a root in order of its path, hidden ones and caches left out."""
     if not root.path.is_dir():
-        yield Found(root.path, root, is_named=True)
+        yield Found(root.path, root)
         return
     for folder, folders, names in os.walk(root.path, onerror=_unreadable):
         shown = sorted(name for name in folders if not name.startswith(".") and name not in _MADE)
@@ -76,7 +75,7 @@ def files_below(root: Root) -> Iterator[Found]:
         links = [name for name in shown if (Path(folder) / name).is_symlink()]
         folders[:] = [name for name in shown if name not in links]
         for name in sorted([*links, *(name for name in names if not name.startswith("."))]):
-            yield Found(Path(folder) / name, root, is_named=False)
+            yield Found(Path(folder) / name, root)
 
 
 def leads_within(found: Found, roots: Sequence[Root]) -> bool:

@@ -129,15 +129,19 @@ class GuardedStore:
     def _quote(self, quote: Quote) -> Quote | None:
         text = self._screening.retrieved(quote.text, quote.object)
         signature = self._screening.retrieved(quote.signature, quote.object)
-        if Action.BLOCK in (text.action, signature.action):
+        # Names of a caller's own files and headings may hold anything, unlike those of documented objects.
+        name = self._screening.retrieved(quote.object, "object")
+        file = self._screening.retrieved(quote.file, "file")
+        if Action.BLOCK in (text.action, signature.action, name.action, file.action):
             return None
-        if (text.text, signature.text) == (quote.text, quote.signature):
+        shown = replace(quote, text=text.text, signature=signature.text, object=name.text, file=file.text)
+        if shown == quote:
             return quote
         places = Places(text.findings)
         attended = tuple(
             Attended(*places.shown((word.start, word.end)), word.weight) for word in quote.attended
         )
-        return replace(quote, text=text.text, signature=signature.text, attended=attended)
+        return replace(shown, attended=attended)
 
 
 class GuardedCompleter:
