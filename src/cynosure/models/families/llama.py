@@ -245,7 +245,7 @@ BRANDS: tuple[Brand, ...] = (
     _brand("MistralForCausalLM", _Switches(_no_biases, _same_window)),
     _brand("Qwen2ForCausalLM", _Switches(_qkv_biases, _upper_windows)),
     _brand("Qwen3ForCausalLM", _Switches(_attention_biases, _upper_windows, has_qk_norm=True)),
-    _brand("Phi3ForCausalLM", _Switches(_no_biases, _same_window), _rename_phi3),
+    _brand("Phi3ForCausalLM", _Switches(_no_biases, _same_window, eps=1e-5), _rename_phi3),
     _brand(
         "Ernie4_5ForCausalLM",
         _Switches(
