@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,11 +107,19 @@ def test_the_model_reads_the_same(url: str, model: ScriptedModel) -> None:
     assert model.asked[-1] == model.asked[-2]
 
 
+def _has_end_user(caplog: pytest.LogCaptureFixture) -> bool:
+    return any("end_user" in str(vars(record)) for record in caplog.records)
+
+
 def test_the_log_line_has_it(url: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "cynosure.server.records.journal"):
         ask(url, "/v1/completions", named("/v1/completions", NAME))
+        # The line is written once the answer has gone out.
+        deadline = time.monotonic() + 10
+        while not _has_end_user(caplog) and time.monotonic() < deadline:
+            time.sleep(0.01)
     assert NAME not in caplog.text
-    assert any("end_user" in str(vars(record)) for record in caplog.records)
+    assert _has_end_user(caplog)
 
 
 def test_anthropic_s_client_names_people(url: str, log: Path) -> None:
