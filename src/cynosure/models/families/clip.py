@@ -93,24 +93,38 @@ def layers(
     return (layer,) * reader.take("num_hidden_layers", int, 12, positive=True), mlp, norm
 
 
-def parse_text(reader: ConfigReader) -> EncoderSpec:
-    """Return the spec of the encoder of texts, in which a token sees what came before it."""
-    stack, mlp, norm = layers(reader, _TEXT_SIZES, Causal(), _ACTIVATION, _EPS)
-    # Who reads hidden states alone projects none.
-    reader.ignore("projection_dim")
-    longest = reader.take("max_position_embeddings", int, 77, positive=True)
+def text_encoder(
+    reader: ConfigReader,
+    stack: tuple[tuple[EncoderLayerSpec, ...], MlpSpec, NormSpec],
+    hidden_size: int,
+    vocab_size: int,
+    longest: int,
+) -> EncoderSpec:
+    """Return the spec of an encoder of texts with these layers, with the defaults of its brand."""
+    alike, mlp, norm = stack
+    num_positions = reader.take("max_position_embeddings", int, longest, positive=True)
     spec = EncoderSpec(
-        hidden_size=reader.take("hidden_size", int, 512, positive=True),
-        embeddings=EmbeddingSpec(reader.take("vocab_size", int, 49408, positive=True), None, longest),
-        layers=stack,
+        hidden_size=reader.take("hidden_size", int, hidden_size, positive=True),
+        embeddings=EmbeddingSpec(
+            reader.take("vocab_size", int, vocab_size, positive=True), None, num_positions
+        ),
+        layers=alike,
         mlp=mlp,
         norm=norm,
         is_pre_norm=True,
         has_attention_bias=True,
-        max_model_len=declared_length(reader, longest) or longest,
+        max_model_len=declared_length(reader, num_positions) or num_positions,
     )
     reader.finish()
     return spec
+
+
+def parse_text(reader: ConfigReader) -> EncoderSpec:
+    """Return the spec of the encoder of texts, in which a token sees what came before it."""
+    stack = layers(reader, _TEXT_SIZES, Causal(), _ACTIVATION, _EPS)
+    # Who reads hidden states alone projects none.
+    reader.ignore("projection_dim")
+    return text_encoder(reader, stack, _TEXT_SIZES["hidden_size"], vocab_size=49408, longest=77)
 
 
 def parse_vision(reader: ConfigReader, *, is_projected: bool) -> VisionSpec:

@@ -11,12 +11,11 @@ from cynosure.models.brand import Brand, ModelKind, TensorSource
 from cynosure.models.checkpoint import Weights
 from cynosure.models.config_reader import ConfigReader
 from cynosure.models.encoder import Encoder
-from cynosure.models.encoder_spec import EmbeddingSpec, EncoderSpec
+from cynosure.models.encoder_spec import EncoderSpec
 from cynosure.models.families import clip, naming
 from cynosure.models.families.bert import with_joined_qkv
 from cynosure.models.families.vit import as_rows
 from cynosure.models.image_text import ImageText
-from cynosure.models.rope_config import declared_length
 from cynosure.models.vision import VisionEncoder
 from cynosure.models.vision_spec import (
     ImagePooling,
@@ -64,22 +63,10 @@ def _vision() -> dict[str, naming.Target]:
 
 def parse_text(reader: ConfigReader) -> EncoderSpec:
     """Return the spec of the encoder of texts, in which every token sees all."""
-    stack, mlp, norm = clip.layers(reader, _SIZES, Full(), _ACTIVATION, _EPS)
+    stack = clip.layers(reader, _SIZES, Full(), _ACTIVATION, _EPS)
     # Who reads hidden states alone projects none.
     reader.ignore("projection_size")
-    longest = reader.take("max_position_embeddings", int, 64, positive=True)
-    spec = EncoderSpec(
-        hidden_size=reader.take("hidden_size", int, 768, positive=True),
-        embeddings=EmbeddingSpec(reader.take("vocab_size", int, 32000, positive=True), None, longest),
-        layers=stack,
-        mlp=mlp,
-        norm=norm,
-        is_pre_norm=True,
-        has_attention_bias=True,
-        max_model_len=declared_length(reader, longest) or longest,
-    )
-    reader.finish()
-    return spec
+    return clip.text_encoder(reader, stack, _SIZES["hidden_size"], vocab_size=32000, longest=64)
 
 
 def parse_vision(reader: ConfigReader) -> VisionSpec:
