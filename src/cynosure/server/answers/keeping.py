@@ -6,17 +6,15 @@ conversation repeats them, and answers to prompts that were built here are kept 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
-from cynosure.engine.sampling import SamplingParams
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.prompt import ChatPrompt
-from cynosure.models.text.tokenizer import Tokenizer
-from cynosure.observe.load import EngineLoad
 from cynosure.server.answers.generated_ids import GeneratedIds, Place, TenantAnswers
 from cynosure.server.services import CompletionModel, Generation, Services, Token
+from cynosure.server.stand_in import StandIn
 
 
 def keeping(services: Services, tenant: str, store: GeneratedIds) -> Services:
@@ -28,28 +26,15 @@ def keeping(services: Services, tenant: str, store: GeneratedIds) -> Services:
     return replace(services, completers=completers)
 
 
-class KeepingCompleter:
+class KeepingCompleter(StandIn):
     """A completion model that remembers in tokens what it answered."""
 
     def __init__(self, model: CompletionModel, answers: TenantAnswers) -> None:
         """Stand before a model that converses."""
-        self.name = model.name
-        self.max_model_len = model.max_model_len
-        self.watchable = model.watchable
-        self._model = model
+        super().__init__(model)
         self._answers = answers
         #: Prompts that were built of a conversation, and what their answers are kept by.
         self._places: dict[tuple[int, ...], Place] = {}
-
-    @property
-    def load(self) -> EngineLoad:
-        """As the model's."""
-        return self._model.load
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """As the model's."""
-        return self._model.tokenizer
 
     @property
     def chat(self) -> ChatFormat | None:
@@ -58,14 +43,6 @@ class KeepingCompleter:
         if chat is None:
             return None
         return replace(chat, build=self._noting(chat.build), earlier=self._answers)
-
-    def encode(self, text: str) -> Sequence[int]:
-        """As the model does."""
-        return self._model.encode(text)
-
-    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
-        """As the model does."""
-        await self._model.prepare(sampling, tenant)
 
     def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
         """As the model does; what it chose is kept when it ends, or is ended."""

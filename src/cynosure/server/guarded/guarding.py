@@ -10,11 +10,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from cynosure.engine.sampling import SamplingParams
 from cynosure.guard import Action, Places, Policy
 from cynosure.models.chat.format import ChatFormat
-from cynosure.models.text.tokenizer import Tokenizer
-from cynosure.observe.load import EngineLoad
 from cynosure.server.guarded.prompt import GuardedPrompts
 from cynosure.server.guarded.screening import OUTPUT, Screening
 from cynosure.server.guarded.tokens import TokenFilter
@@ -32,6 +29,7 @@ from cynosure.server.services import (
     Token,
     Vectors,
 )
+from cynosure.server.stand_in import StandIn
 from cynosure.server.visit import Visit
 
 ANSWER = "answer"
@@ -144,28 +142,15 @@ class GuardedStore:
         return replace(shown, attended=attended)
 
 
-class GuardedCompleter:
+class GuardedCompleter(StandIn):
     """A completion model that reads, and says, what the policy lets through."""
 
     def __init__(self, model: CompletionModel, screening: Screening) -> None:
         """Stand before a model."""
-        self.name = model.name
-        self.max_model_len = model.max_model_len
-        self.watchable = model.watchable
-        self._model = model
+        super().__init__(model)
         self._screening = screening
         #: Prompts whose texts were decided on; any other is spelled out first.
         self._known: set[tuple[int, ...]] = set()
-
-    @property
-    def load(self) -> EngineLoad:
-        """As the model's."""
-        return self._model.load
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """As the model's."""
-        return self._model.tokenizer
 
     @property
     def chat(self) -> ChatFormat | None:
@@ -181,10 +166,6 @@ class GuardedCompleter:
         self._known.add(tuple(token_ids))
         return token_ids
 
-    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
-        """As the model does."""
-        await self._model.prepare(sampling, tenant)
-
     def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
         """As the model does; the answer ends where it would say what is blocked.
 
@@ -194,10 +175,6 @@ class GuardedCompleter:
         if asked.token_ids not in self._known:
             self._read(asked.token_ids)
         return self._filtered(self._model.complete(asked, tenant))
-
-    def close(self) -> None:
-        """A request does not stop a model."""
-        raise AssertionError("only the runtime stops models")
 
     def _read(self, token_ids: tuple[int, ...]) -> None:
         text = self._model.tokenizer.decode(token_ids, skip_special_tokens=False)

@@ -13,9 +13,6 @@ from dataclasses import replace
 
 from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
-from cynosure.models.chat.format import ChatFormat
-from cynosure.models.text.tokenizer import Tokenizer
-from cynosure.observe.load import EngineLoad
 from cynosure.observe.metrics import Finish, ModelMetrics, ServingMetrics
 from cynosure.server.access.limits import Clock
 from cynosure.server.services import (
@@ -28,6 +25,7 @@ from cynosure.server.services import (
     Token,
     Vectors,
 )
+from cynosure.server.stand_in import StandIn
 from cynosure.server.visit import Visit
 
 
@@ -106,37 +104,15 @@ class MeteredRanker:
         return found
 
 
-class MeteredCompleter:
+class MeteredCompleter(StandIn):
     """A completion model that serves one tenant, counts and times."""
 
     def __init__(self, model: CompletionModel, visit: Visit, metrics: ModelMetrics, clock: Clock) -> None:
         """Stand before a model."""
-        self.name = model.name
-        self.max_model_len = model.max_model_len
-        self.watchable = model.watchable
-        self._model = model
+        super().__init__(model)
         self._visit = visit
         self._metrics = metrics
         self._clock = clock
-
-    @property
-    def load(self) -> EngineLoad:
-        """As the model's."""
-        return self._model.load
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """As the model's."""
-        return self._model.tokenizer
-
-    @property
-    def chat(self) -> ChatFormat | None:
-        """As the model's."""
-        return self._model.chat
-
-    def encode(self, text: str) -> Sequence[int]:
-        """As the model does."""
-        return self._model.encode(text)
 
     async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
         """As the model does, for the tenant that asks."""
@@ -167,10 +143,6 @@ class MeteredCompleter:
         self._visit.model = self.name
         self._visit.num_prompt_tokens += num_tokens
         return self._watch(tokens, num_tokens)
-
-    def close(self) -> None:
-        """A request does not stop a model."""
-        raise AssertionError("only the runtime stops models")
 
     async def _watch(self, tokens: AsyncGenerator[Token], num_prompt_tokens: int) -> AsyncGenerator[Token]:
         visit, last_s, num_tokens, num_cached = self._visit, None, 0, 0
