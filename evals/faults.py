@@ -2,7 +2,7 @@
 
     python -m evals.faults [--write] [--faults 1000]
 
-Waves of 64 requests run on one small random-weight checkpoint, and in each some are targets. Four faults in
+Waves of 96 requests run on one small random-weight checkpoint, and in each some are targets. Four faults in
 five are planted in an engine in this process (`fault_engine.py`): an exception or a failed allocation in the
 middle of a pass, embeddings that are not numbers, a grammar that does not compile, a caller that takes its
 request back. The others come to a server over HTTP (`fault_server.py`), from clients that stall or hang up;
@@ -39,6 +39,8 @@ COMMAND = "python -m evals.faults --write"
 #: Of a wave; the others are neighbours.
 NUM_TARGETS = 20
 NUM_HTTP_TARGETS = 16
+#: At the median, when a fault strikes.
+MIN_RUNNING = 64
 
 
 @dataclass
@@ -136,6 +138,7 @@ def main() -> None:
     if arguments.write:
         print(write_result("faults", metrics, COMMAND))
     is_well = all(metrics[name] == 0 for name in ("collateral", "unharmed", "pages_leaked")) and all(seen)
+    is_well = is_well and statistics.median(run.num_running) >= MIN_RUNNING
     sys.exit(0 if is_well and death.status == 503 and death.retry_after_s and not death.num_hung else 1)
 
 

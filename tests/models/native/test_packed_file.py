@@ -11,6 +11,7 @@ import pytest
 from cynosure.core.errors import EnvironmentFault
 from cynosure.kernels import why_none
 from cynosure.kernels.memory import ALIGNMENT, Arena
+from cynosure.models.native import packed_file
 from cynosure.models.native.packed_file import PackedFile
 
 pytestmark = pytest.mark.skipif(bool(why_none()), reason=why_none() or "kernels are here")
@@ -43,6 +44,23 @@ def test_pieces_come_back(file: PackedFile) -> None:
     assert not arena.num_left
     assert [bytes(piece) for piece in arena.pieces] == [bytes(piece) for piece in arena_of().pieces]
     assert [path.name for path in file.path.parent.iterdir()] == ["model.packed"]
+
+
+@pytest.mark.parametrize("size", [1, 999, 1000, 4999, 5000, 1 << 20])
+def test_slices_of_any_size_are_read_and_checked(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_file, "_SLICE", size)
+    sizes = SIZES if size > 1 else SIZES[:2]
+    file = PackedFile(tmp_path / "model.packed", "key")
+    assert file.write(arena_of(sizes))
+    arena = file.read()
+    assert arena is not None
+    assert bytes(arena.reserve) == b"".join(bytes(piece) for piece in arena_of(sizes).pieces)
+    content = bytearray(file.path.read_bytes())
+    content[-1] ^= 1
+    file.path.write_bytes(content)
+    assert file.read() is None
 
 
 def test_there_is_none(tmp_path: Path) -> None:

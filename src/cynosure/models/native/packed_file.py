@@ -1,6 +1,6 @@
 """Keep packed weights in a file between runs. Knows nothing of layers or checkpoints.
 
-    length and CRC-32 of the header; the header, JSON: key, sizes and CRC-32 of the pieces; the pieces
+    length and CRC-32 of the header; the header, JSON: key, sizes of pieces, CRC-32 of slices; the pieces
 
 A file is disposable: whole or not there, and thrown away where it is damaged or of another key. It is read
 into memory of its own rather than mapped: a map lies on small pages, and streaming through those is slower.
@@ -30,7 +30,8 @@ SPARE_BYTES = 1 << 30
 
 MAX_HEADER = 16 << 20
 _NUMBER = 8  # bytes of each number before the header
-_MAX_READ = 1 << 30
+_SLICE = 16 << 20
+"""Bytes that a thread reads and checks at a time: an embedding is a third of a small model."""
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ class PackedFile:
     def _write(self, arena: Arena) -> None:
         pieces = list(arena.pieces)
         with ThreadPoolExecutor(_num_threads()) as threads:
-            checksums = list(threads.map(zlib.crc32, pieces))
+            slices = (piece[begin:end] for piece in pieces for begin, end in _slices([len(piece)]))
+            checksums = list(threads.map(zlib.crc32, slices))
         header: _Header = {"key": self.key, "sizes": [*arena.sizes], "checksums": checksums}
         text = json.dumps(header).encode()
         with tempfile.NamedTemporaryFile(dir=self.path.parent, suffix=".part", delete=False) as file:
@@ -126,26 +128,35 @@ def _read_header(file: int) -> tuple[_Header, int]:
 
 
 def _read_pieces(file: int, start: int, arena: Arena, header: _Header) -> None:
-    """Fill an arena, several pieces at a time.
+    """Fill an arena, several slices at a time.
 
     Raises:
-        ValueError: a piece is damaged, or not there.
+        ValueError: a slice is damaged, or not there.
     """
-    sizes, memory = header["sizes"], arena.reserve
-    ends = list(accumulate(sizes))
+    memory, slices = arena.reserve, _slices(header["sizes"])
 
-    def read(size: int, end: int, checksum: int) -> bool:
-        piece, done = memory[end - size : end], 0
-        while done < size:
-            got = os.preadv(file, [piece[done : done + _MAX_READ]], start + end - size + done)
+    def read(place: tuple[int, int], checksum: int) -> bool:
+        begin, end = place
+        done = begin
+        while done < end:
+            got = os.preadv(file, [memory[done:end]], start + done)
             if not got:
                 return False
             done += got
-        return zlib.crc32(piece) == checksum
+        return zlib.crc32(memory[begin:end]) == checksum
 
     with ThreadPoolExecutor(_num_threads()) as threads:
-        if not all(threads.map(read, sizes, ends, _checked(header["checksums"], len(sizes)))):
+        if not all(threads.map(read, slices, _checked(header["checksums"], len(slices)))):
             raise ValueError("its weights are damaged")
+
+
+def _slices(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Return where slices of pieces in a row begin and end; none is of two pieces."""
+    return [
+        (begin, min(begin + _SLICE, end))
+        for size, end in zip(sizes, accumulate(sizes), strict=True)
+        for begin in range(end - size, end, _SLICE)
+    ]
 
 
 def _checked(checksums: Sequence[int], count: int) -> Sequence[int]:

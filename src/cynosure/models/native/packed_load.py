@@ -27,7 +27,7 @@ from cynosure.models.native.graph import AUTO, refusal_of_graph, use_kernels
 from cynosure.models.native.packed_file import SUFFIX, PackedFile
 from cynosure.models.quantize import QuantEmbedding, QuantLinear
 
-FORMAT = 1
+FORMAT = 2
 _WEIGHTS = ("*.safetensors", "*.json")
 
 
