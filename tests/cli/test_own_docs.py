@@ -83,7 +83,7 @@ def test_indexing_again_says_what_changed(
 
 def test_what_can_not_be_indexed_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7")
-    for given, words in (("absent", "can't be found"), ("a.pdf", "pdftotext")):
+    for given, words in (("absent", "can't be found"), ("a.pdf", "qpdf")):
         assert main(["index", str(tmp_path / given), "--index-dir", str(tmp_path / "home")]) == 1
         assert words in capsys.readouterr().err
     assert main(["index", "status", "more", "--index-dir", str(tmp_path)]) == 1

@@ -23,7 +23,10 @@ from cynosure.retrieval.files import (
     indexed_files,
     roots,
 )
+from cynosure.retrieval.files import pdf as pdf_reader
+from cynosure.retrieval.files.formats import read_text
 from tests.retrieval.fakes import BagOfWords
+from tests.retrieval.files.made_documents import docx, paragraph, pdf, written
 
 KILLED = """
 import os, signal, sys
@@ -90,6 +93,44 @@ def test_parts_are_found_with_offsets_into_the_file(folder: Path, index: Path) -
     assert hit.start > 0
     assert hit.text == (folder / "bread.md").read_text()[hit.start : hit.end]
     assert not search.search("quantum chromodynamics", 1).fits
+
+
+def test_a_citation_names_the_page_or_the_heading(folder: Path, index: Path) -> None:
+    contents = {
+        "oven.pdf": pdf(
+            written("A cover."), written("Preheat the oven.", "Bake at 250 degrees."), packed=True
+        ),
+        "cake.docx": docx(
+            paragraph("Cake", "H1") + paragraph("Whisk seven eggs."),
+            '<w:style w:styleId="H1"><w:name w:val="heading 1"/></w:style>',
+        ),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    change = index_files(index, [folder], BagOfWords())
+    assert (len(change.added), change.kept, change.left_out) == (2, 2, ())
+    search = DocsSearch(_open(index), BagOfWords(), FILE_WEIGHTS, FILE_CALIBRATION)
+    for question, place, quoted in (
+        ("preheat oven bake at 250", "oven.pdf: page 2", "Preheat the oven.\nBake at 250 degrees."),
+        ("whisk seven eggs", "cake.docx: Cake", "Cake\nWhisk seven eggs."),
+    ):
+        hit = search.search(question, 1).hits[0]
+        name = place.partition(":")[0]
+        assert (hit.name, hit.module, hit.text) == (f"notes/{place}", f"notes/{name}", quoted)
+        assert hit.text == read_text(name, contents[name]).text[hit.start : hit.end]
+    assert index_files(index, [folder], BagOfWords()).kept == 4
+
+
+def test_where_a_package_is_missing_the_index_stays(
+    folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.pdf").write_bytes(pdf(written("text")))
+    monkeypatch.setattr(pdf_reader.util, "find_spec", lambda name: None)
+    before = index.read_bytes()
+    with pytest.raises(InputError, match=r"nothing was indexed: .*a\.pdf.*cynosure\[retrieval\]"):
+        index_files(index, [folder], BagOfWords())
+    assert index.read_bytes() == before
+    assert len(index_files(index, [folder], BagOfWords(), skips_faulty=True).faults) == 1
 
 
 def test_only_what_changed_is_embedded(folder: Path, index: Path) -> None:
@@ -162,6 +203,38 @@ def _huge(folder: Path) -> None:
         file.truncate(200 << 20)
 
 
+def _huge_pdf(folder: Path) -> None:
+    with open(folder / "bad.pdf", "wb") as file:
+        file.write(pdf(written("A page before two hundred megabytes.")))
+        file.truncate(200 << 20)
+
+
+def _huge_docx(folder: Path) -> None:
+    with open(folder / "bad.docx", "wb") as file:
+        file.truncate(200 << 20)
+
+
+def _encrypted_pdf(folder: Path) -> None:
+    locked = b"/Encrypt << /Filter /Standard /V 5 /R 6 /Length 256 /O (x) /U (y) /P -4 >>"
+    (folder / "bad.pdf").write_bytes(pdf(written("secret"), trailer=locked))
+
+
+def _scanned_pdf(folder: Path) -> None:
+    (folder / "bad.pdf").write_bytes(pdf(b"0 0 612 792 re f"))
+
+
+def _damaged_docx(folder: Path) -> None:
+    (folder / "bad.docx").write_bytes(docx(paragraph("cut off"))[:-60])
+
+
+def _pdf_as_markdown(folder: Path) -> None:
+    (folder / "bad.md").write_bytes(pdf(written("A report.")))
+
+
+def _bomb(folder: Path) -> None:
+    (folder / "bad.docx").write_bytes(docx(paragraph("text") + " " * (129 << 20)))
+
+
 def _link_out(folder: Path) -> None:
     (folder / "bad.txt").symlink_to("/etc/passwd")
 
@@ -183,6 +256,13 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (_nul, "binary"),
     (_latin, "not UTF-8: byte 0xe9 at 6"),
     (_huge, "200.0 MiB; the limit is 16 MiB"),
+    (_huge_pdf, "200.0 MiB; the limit is 16 MiB"),
+    (_huge_docx, "200.0 MiB; the limit is 16 MiB"),
+    (_encrypted_pdf, "is encrypted"),
+    (_scanned_pdf, "no text in its 1 pages"),
+    (_damaged_docx, "is damaged"),
+    (_pdf_as_markdown, "is a PDF, not text"),
+    (_bomb, "unpacks to over 128 MiB"),
     (_link_out, "leads out of the indexed paths"),
     (_folder_link_out, "leads out of the indexed paths"),
     (_link_nowhere, "leads nowhere"),
@@ -211,8 +291,8 @@ def test_bad_input_leaves_the_index_as_it_was(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("a.pdf", "pdftotext"),
-        ("a.docx", "soffice"),
+        ("a.doc", "soffice"),
+        ("a.epub", "Unpack it"),
         ("a.png", "end in .png are not read"),
         ("a", "without an ending"),
     ],
@@ -220,8 +300,7 @@ def test_bad_input_leaves_the_index_as_it_was(
 def test_formats_that_are_not_read_are_refused_by_name(
     folder: Path, index: Path, name: str, words: str
 ) -> None:
-    # Such as an encrypted PDF: none is opened.
-    (folder / name).write_bytes(b"%PDF-1.7 /Encrypt")
+    (folder / name).write_bytes(b"of no interest: none is opened")
     before = index.read_bytes()
     with pytest.raises(InputError, match=words):
         index_files(index, [folder / name], BagOfWords())

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from cynosure.core.errors import EnvironmentFault, InputError, InputTooLong
+from cynosure.core.errors import EnvironmentFault, InputError, InputTooLong, MissingPackage
 from cynosure.retrieval.documents import Entry, Passage
 from cynosure.retrieval.files.formats import is_read, read_text, refusal
 from cynosure.retrieval.files.marks import entries_of
@@ -202,7 +202,7 @@ def _gather(
                     left_out.append(str(found.path))
                     continue
                 files[str(found.path)] = _taken(found, old)
-            except InputError as fault:
+            except (InputError, MissingPackage) as fault:
                 faults.append(str(fault))
             if len(files) > MAX_FILES:
                 raise InputTooLong(

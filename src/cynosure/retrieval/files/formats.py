@@ -8,9 +8,11 @@ from pathlib import PurePath
 
 from cynosure.core.errors import InputError
 from cynosure.retrieval.files.code import python_marks
+from cynosure.retrieval.files.docx import read_docx
 from cynosure.retrieval.files.html import read_html
 from cynosure.retrieval.files.markdown import markdown_marks
 from cynosure.retrieval.files.marks import Extract, Mark
+from cynosure.retrieval.files.pdf import read_pdf
 from cynosure.retrieval.files.table import read_table
 
 _SOURCE = re.findall(
@@ -34,12 +36,13 @@ _READERS: Mapping[str, Callable[[str], Extract]] = {
     ".tsv": lambda text: read_table(text, "\t"),
 }
 
+#: Formats that are no text themselves: the file's name goes along, for what they are refused for.
+_BINARY: Mapping[str, Callable[[str, bytes], Extract]] = {".pdf": read_pdf, ".docx": read_docx}
+
 #: Documents that hold text which is not read, and what helps.
 _REFUSED: Mapping[str, str] = {
-    ".pdf": "Save its text beside it: `pdftotext FILE.pdf FILE.txt` (an encrypted one needs its password)",
-    ".docx": "Save it as HTML or text: `soffice --convert-to html FILE.docx`",
-    ".doc": "Save it as HTML or text: `soffice --convert-to html FILE.doc`",
-    ".odt": "Save it as HTML or text: `soffice --convert-to html FILE.odt`",
+    ".doc": "Save it as DOCX: `soffice --convert-to docx FILE.doc`",
+    ".odt": "Save it as DOCX: `soffice --convert-to docx FILE.odt`",
     ".epub": "Unpack it: its chapters are HTML",
     ".ipynb": "Save it as Markdown: `jupyter nbconvert --to markdown FILE.ipynb`",
 }
@@ -47,7 +50,7 @@ _REFUSED: Mapping[str, str] = {
 
 def is_read(name: str) -> bool:
     """Whether files of this name are read."""
-    return _suffix(name) in _READERS
+    return _suffix(name) in _READERS or _suffix(name) in _BINARY
 
 
 def refusal(name: str) -> str:
@@ -56,22 +59,29 @@ def refusal(name: str) -> str:
     if suffix in _REFUSED:
         return f"{suffix[1:].upper()} is not read. {_REFUSED[suffix]}."
     what = f"files that end in {suffix} are" if suffix else "a file without an ending is"
-    return f"{what} not read. Index Markdown, HTML, text, source code, CSV or logs."
+    return f"{what} not read. Index Markdown, HTML, PDF, DOCX, text, source code, CSV or logs."
 
 
 def read_text(name: str, content: bytes) -> Extract:
     """The text of a file with its marks.
 
     Raises:
-        InputError: the name's format is not read, or the content is binary or not UTF-8.
+        InputError: the name's format is not read, the content is of another, is binary or not UTF-8, or is a
+            document that is encrypted, damaged, without text or over a limit.
+        MissingPackage: what reads the format is not installed.
     """
-    reader = _READERS.get(_suffix(name))
-    if reader is None:
+    suffix = _suffix(name)
+    if suffix in _BINARY:
+        return _BINARY[suffix](name, content)
+    if suffix not in _READERS:
         raise InputError(f"{name}: {refusal(name)}")
-    return reader(_decoded(name, content))
+    return _READERS[suffix](_decoded(name, content))
 
 
 def _decoded(name: str, content: bytes) -> str:
+    # Old ones are ASCII throughout, so that nothing else would tell them from text.
+    if content.startswith(b"%PDF-"):
+        raise InputError(f"{name} is a PDF, not text. Call it .pdf, or leave it out.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
