@@ -81,7 +81,8 @@ class Saboteur:
         for kind, rows in self._rows:
             if kind in (Kind.NAN, Kind.NUDGE):
                 embedded = embedded.clone()
-                embedded[rows] *= float("nan") if kind is Kind.NAN else 1.5
+                # A vector that is only scaled comes out of the first norm as it was.
+                embedded[rows] = float("nan") if kind is Kind.NAN else embedded[rows].flip(-1)
         return embedded
 
     def _break(self, *_: object) -> None:
@@ -151,6 +152,8 @@ class InProcess:
             temperature=0.0 if is_batched(seat) else 1.0,
             seed=seat,
             ignore_eos=True,
+            # Its bits are what a reproducible neighbour is compared by.
+            logprobs=None if is_batched(seat) else 0,
             constraint=BROKEN_CONSTRAINTS[seat % len(BROKEN_CONSTRAINTS)] if has_grammar else None,
         )
         if has_grammar:
@@ -168,6 +171,7 @@ class InProcess:
 
         def hear(event: Event) -> None:
             if isinstance(event, TokenEvent):
+                assert is_batched(request.token_ids[0] - 1) or event.logprob is not None
                 outcome.deltas.append((event.token_id, event.logprob if request.is_reproducible else None))
                 if len(outcome.deltas) == leaves_after:
                     self.saboteur.struck.add(request.token_ids[0])

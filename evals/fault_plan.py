@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 #: So many that 64 run still when some have been broken and some have ended.
-NUM_SEATS = 96
+NUM_SEATS = 112
 BLOCK = 32
 PROMPT_LENGTHS = (2, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 2 * BLOCK + 1, 17, 40)
 MIN_ANSWER = 12
@@ -54,7 +54,7 @@ def prompt_of(seat: int) -> tuple[int, ...]:
     """The prompt of a seat; its first token is nobody else's."""
     dice = random.Random(seat)
     length = PROMPT_LENGTHS[seat % len(PROMPT_LENGTHS)]
-    return (seat + 1, *(dice.randrange(100, 500) for _ in range(length - 1)))
+    return (seat + 1, *(dice.randrange(200, 500) for _ in range(length - 1)))
 
 
 def answer_length(seat: int) -> int:

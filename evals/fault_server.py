@@ -8,9 +8,10 @@ import re
 import signal
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cynosure.evaluate.event_stream import DONE, EventStream, post
 from cynosure.evaluate.server_process import ServerProcess, serve
@@ -90,7 +91,8 @@ class OverHttp:
             if "choices" not in event.json:
                 outcome.end = "failed"
                 break
-            outcome.deltas.append(event.json["choices"])
+            for choice in event.json["choices"]:
+                outcome.deltas += told(choice)
             if fault is not None and len(outcome.deltas) > fault.at - len(prompt_of(seat)):
                 outcome.end = "stalled" if is_stalling else "cancelled"
                 if is_stalling:
@@ -111,6 +113,14 @@ class OverHttp:
             found = _IN_USE.findall(response.read().decode())
         assert found, "the server's metrics do not tell what is in use"
         return any(map(float, found))
+
+
+def told(choice: Mapping[str, Any]) -> Iterator[tuple[object, ...]]:
+    """What a piece of an answer says, token by token: which leave together is a matter of the moment."""
+    rows = choice["logprobs"]
+    yield from zip(rows["tokens"], rows["token_logprobs"], rows["text_offset"], strict=True)
+    if choice["finish_reason"] is not None:
+        yield (choice["finish_reason"],)
 
 
 @dataclass(frozen=True)

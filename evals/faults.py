@@ -2,7 +2,7 @@
 
     python -m evals.faults [--write] [--faults 1000]
 
-Waves of 96 requests run on one small random-weight checkpoint, and in each some are targets. Four faults in
+Waves of 112 requests run on one small random-weight checkpoint, and in each some are targets. Four faults in
 five are planted in an engine in this process (`fault_engine.py`): an exception or a failed allocation in the
 middle of a pass, embeddings that are not numbers, a grammar that does not compile, a caller that takes its
 request back. The others come to a server over HTTP (`fault_server.py`), from clients that stall or hang up;
