@@ -19,8 +19,8 @@ pytestmark = pytest.mark.skipif(bool(why_none()), reason=why_none())
 BLOCK, WIDTH = 32, 64
 
 
-def paged(k: Tensor, v: Tensor) -> tuple[PagedSource, AttentionPlan]:
-    """Return keys and values in pages of codes, and a plan whose one query is the last."""
+def paged(k: Tensor, v: Tensor, num_queries: int = 1) -> tuple[PagedSource, AttentionPlan]:
+    """Return keys and values in pages of codes, and a plan whose queries are the last."""
     num_keys = k.shape[0]
     blocks = -(-num_keys // BLOCK)
     parts = []
@@ -36,15 +36,15 @@ def paged(k: Tensor, v: Tensor) -> tuple[PagedSource, AttentionPlan]:
             )
         )
     (k_pages, k_scales), (v_pages, v_scales) = parts
-    plan = AttentionPlan.of_lengths([1], [num_keys])
+    plan = AttentionPlan.of_lengths([num_queries], [num_keys])
     plan = plan.with_keys(replace(plan.keys[0], block_table=torch.arange(blocks)[None]))
     return PagedSource(k_pages, v_pages, PageScales(k_scales, v_scales), torch.bfloat16), plan
 
 
 def both(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """Attend on the kernels, and by the reference over the same codes."""
-    source, plan = paged(k, v)
-    spec = AttentionSpec(Heads.of(q.shape[1], WIDTH, k.shape[1]), Causal())
+    source, plan = paged(k, v, q.shape[0])
+    spec = AttentionSpec(Heads.of(q.shape[1], k.shape[2], k.shape[1]), Causal())
     ours = attend(spec, q, [source], plan, backend="native").out
     exact = attend(spec, q.float(), [replace(source, read_dtype=torch.float32)], plan, backend="reference")
     return ours, exact.out
@@ -82,3 +82,25 @@ def test_a_value_that_is_no_number_reaches_the_rows_of_its_head(variant: str) ->
     ours, _ = both(torch.randn(1, 4, WIDTH).bfloat16(), k, v)
     assert ours[0, 2:].isnan().all()
     assert ours[0, :2].isfinite().all()
+
+
+@pytest.mark.parametrize("num_queries", [15, 16, 17, 63, 64, 65, 200])
+@pytest.mark.parametrize("width", [24, 64, 80])
+def test_prompts_equal_the_reference(variant: str, num_queries: int, width: int) -> None:
+    """Below 64 rows of a K/V head codes are read as they are, from there on widened; both are as exact."""
+    assert variant
+    random = torch.Generator().manual_seed(num_queries)
+    k, v = torch.randn(2, num_queries + 70, 2, width, generator=random)
+    v *= torch.logspace(-2, 2, k.shape[0])[:, None, None]
+    q = torch.randn(num_queries, 2, width, generator=random).bfloat16()
+    ours, exact = both(q, k, v)
+    torch.testing.assert_close(ours, exact, atol=4e-3 * float(exact.abs().max()), rtol=1e-2)
+
+
+def test_a_number_that_is_none_reaches_a_prompt(variant: str) -> None:
+    assert variant
+    k, v = torch.randn(2, 130, 2, WIDTH)
+    v[100, 1, 3] = math.nan
+    ours, _ = both(torch.randn(130, 2, WIDTH).bfloat16(), k, v)
+    assert ours[100:, 1].isnan().all()
+    assert ours[:, 0].isfinite().all()

@@ -99,6 +99,37 @@ def test_chosen_pages_give_what_the_twin_gives(variant: str, kind: str, length: 
     assert bool((ours.lse <= dense.lse + 1e-5).all())
 
 
+@pytest.mark.parametrize("num_heads", [2, 32, 34, 70])
+@pytest.mark.parametrize("num_pages", [4 + 1, 15 + 3, 16 + 3, 17 + 3, 63 + 3, 64 + 3, 65 + 3, 129 + 3])
+def test_many_heads_and_any_number_of_pages_choose_as_the_twin_does(
+    variant: str, num_heads: int, num_pages: int
+) -> None:
+    """Sixteen heads fill a lane-full, sixty-four pages a batch."""
+    assert variant
+    spec, q, source, plan = scene("bfloat16", [BLOCK * num_pages - 3], num_heads=num_heads)
+    choice = choice_of(source, [MIN_PAGES], [1])
+    ours, exact = (
+        attend_natively(spec, q, source, plan, choice),
+        attend_to_pages(spec, q, source, plan, choice),
+    )
+    torch.testing.assert_close(ours.shares, exact.shares, atol=2e-2, rtol=2e-2)
+    assert float(ours.shares.min()) < 1
+
+
+def test_of_equal_pages_the_first_are_chosen(variant: str) -> None:
+    assert variant
+    spec, q, source, plan = scene("bfloat16", [BLOCK * 40])
+    table = plan.keys[0].block_table
+    assert table is not None
+    source.k_pages[:] = source.k_pages[table[0, 7]].clone()
+    choice = choice_of(source, [6])
+    ours = attend_natively(spec, q, source, plan, choice)
+    exact = attend_to_pages(spec, q, source, plan, choice)
+    torch.testing.assert_close(ours.out, exact.out, atol=3e-2, rtol=3e-2)
+    source.v_pages[table[0, 4:38]] += 10
+    assert torch.equal(attend_natively(spec, q, source, plan, choice).out, ours.out)
+
+
 @pytest.mark.parametrize("kind", list(LIMITS))
 def test_as_many_pages_as_there_are_give_the_bits_of_all(variant: str, kind: str) -> None:
     assert variant

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cynosure.kernels import why_none
+from cynosure.kernels import kernels, why_none
 from cynosure.kernels.linear import RowNorm, Type
 from cynosure.kernels.program import CNormCall, Program, Step, argmax, struct_size
 
@@ -94,3 +94,27 @@ def test_the_largest_of_a_row_is_found(variant: str, num_columns: int) -> None:
     assert ids.tolist() == [int(x[0].argmax()), 0, num_columns // 2]
     assert highest[:2].tolist() == [float(x[0].max()), 2.0]
     assert highest[2].isnan()
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("num_threads", [1, 3, 4])
+@pytest.mark.parametrize("num_columns", [4095, 4096, 4097, 49_152, 50_001])
+def test_a_row_alone_is_searched_by_all(variant: str, num_columns: int, num_threads: int) -> None:
+    kernels().set_num_threads(num_threads)
+    row = torch.randn(num_columns).clamp(max=3.0)
+
+    def found() -> tuple[int, float]:
+        ids, highest = torch.empty(1, dtype=torch.int64), torch.empty(1)
+        argmax(row.data_ptr(), 1, num_columns, ids.data_ptr(), highest.data_ptr())
+        return int(ids), float(highest)
+
+    for place in (num_columns - 1, num_columns // 2, 17, 0):
+        row[place] = 5.0
+        assert found() == (place, 5.0), "of equals the first"
+    row[num_columns - 3] = 6.0
+    assert found() == (num_columns - 3, 6.0)
+    row[[num_columns // 3, num_columns - 1]] = float("nan")
+    assert found()[0] == num_columns // 3
+    assert found()[1] != found()[1]
+    row[:] = -float("inf")
+    assert found() == (0, -float("inf"))

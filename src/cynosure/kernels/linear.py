@@ -18,6 +18,10 @@ MAX_COLUMNS = 1 << 17
 """A sum of so many products of codes fits 32 bits."""
 
 
+BLOCK_ROWS = 16
+"""Rows of a matrix that are packed together (`cpu/linear_api.h`)."""
+
+
 class Type(IntEnum):
     """What numbers are stored as."""
 
@@ -160,6 +164,17 @@ class PackedLinear:
         # Looked up once: a decoding step makes a hundred calls.
         self._compute = kernels().c.cyn_linear
         self._address = ctypes.byref(self.struct)
+
+    @cached_property
+    def ungated(self) -> CLinear:
+        """The same matrix as one that is not gated: blocks of `BLOCK_ROWS` of gate and of up take turns."""
+        struct = CLinear.from_buffer_copy(self.struct)
+        struct.is_gated, struct.num_rows = 0, BLOCK_ROWS * struct.num_blocks
+        return struct
+
+    def run_ungated(self, call: CLinearCall) -> None:
+        """Compute `call` without the gate: it gives every block's outputs, padding included."""
+        self._compute(ctypes.byref(self.ungated), ctypes.byref(call))
 
     def put(self, rows: Rows, first_row: int = 0, *, is_up: bool = False) -> None:
         """Copy a source's rows to where row `first_row` (of gate or up, where gated) begins; once only."""

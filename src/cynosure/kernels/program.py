@@ -13,6 +13,7 @@ from enum import IntEnum
 from typing import final
 
 from cynosure.kernels.attention import CAttentionCall
+from cynosure.kernels.experts import CExpertsCall, PackedExperts
 from cynosure.kernels.kv_write import CKvWriteCall
 from cynosure.kernels.library import kernels
 from cynosure.kernels.linear import CLinearCall, PackedLinear
@@ -27,6 +28,7 @@ class Kind(IntEnum):
     NORM = 1
     KV_WRITE = 2
     ATTEND = 3
+    EXPERTS = 4
 
 
 class CNormCall(ctypes.Structure):
@@ -82,10 +84,10 @@ class CStep(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call of a program, and what it is computed on: a matrix, a layer's pages, or nothing."""
+    """One call of a program, and what it is computed on: a matrix, experts, a layer's pages, or nothing."""
 
-    call: CLinearCall | CNormCall | CKvWriteCall | CAttentionCall
-    on: PackedLinear | CPages | None = None
+    call: CLinearCall | CNormCall | CKvWriteCall | CAttentionCall | CExpertsCall
+    on: PackedLinear | PackedExperts | CPages | None = None
 
     @property
     def kind(self) -> Kind:
@@ -98,6 +100,7 @@ _KINDS = {
     CNormCall: Kind.NORM,
     CKvWriteCall: Kind.KV_WRITE,
     CAttentionCall: Kind.ATTEND,
+    CExpertsCall: Kind.EXPERTS,
 }
 
 
@@ -110,7 +113,7 @@ class Program:
         self.steps = tuple(steps)
         self._structs = (CStep * len(self.steps))()
         for struct, step in zip(self._structs, self.steps, strict=True):
-            on = step.on.struct if isinstance(step.on, PackedLinear) else step.on
+            on = step.on.struct if isinstance(step.on, PackedLinear | PackedExperts) else step.on
             struct.kind, struct.what = step.kind, ctypes.addressof(step.call)
             struct.on = None if on is None else ctypes.addressof(on)
         self._run = kernels().c.cyn_run_program

@@ -13,8 +13,10 @@ from typing import TypeAlias, final
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from cynosure.kernels.linear import (
+    BLOCK_ROWS,
     Activation,
     CLinearCall,
     LinearShape,
@@ -25,6 +27,7 @@ from cynosure.kernels.linear import (
     Way,
 )
 from cynosure.kernels.memory import Arena
+from cynosure.models.mlp import ACTIVATIONS
 from cynosure.models.norm import Norm, NormKind
 from cynosure.models.quantize import QuantLinear
 
@@ -42,6 +45,7 @@ _NORMS = {
     NormKind.RMS: RowNorm.RMS,
     NormKind.RMS_OFFSET: RowNorm.RMS,
     NormKind.LAYER: RowNorm.LAYER,
+    NormKind.LAYER_OFFSET: RowNorm.LAYER,
 }
 
 
@@ -57,9 +61,17 @@ class Prologue:
     @classmethod
     def of(cls, norm: Norm) -> Prologue:
         """Read a norm's weights."""
-        offset = 1.0 if norm.spec.kind is NormKind.RMS_OFFSET else 0.0
+        offset = 1.0 if norm.spec.kind in (NormKind.RMS_OFFSET, NormKind.LAYER_OFFSET) else 0.0
         bias = None if norm.bias is None else norm.bias.detach().float()
         return cls(_NORMS[norm.spec.kind], norm.spec.eps, norm.weight.detach().float() + offset, bias)
+
+    def __call__(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """Return the rows after the norm, in float32: what a kernel takes the products of."""
+        x, bias = x.float(), self.bias
+        if self.kind is RowNorm.LAYER:
+            return functional.layer_norm(x, (x.shape[-1],), self.weight, bias, self.eps)
+        out = functional.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        return out if bias is None else out + bias
 
 
 def refusal(linear: nn.Module) -> str:
@@ -116,6 +128,7 @@ class NativeLinear(nn.Module):
             first_row += 0 if is_gated else part.out_features
         self._prologue = None if norm is None else Prologue.of(norm)
         self._template = _template(self._prologue, activation)
+        self._act = None if activation is None else ACTIVATIONS[activation]
         self.way = Way.AUTO
 
     def forward(
@@ -139,6 +152,43 @@ class NativeLinear(nn.Module):
             call.residual, call.residual_stride = residual.data_ptr(), self.out_features
         self.packed.run(call)
         return out
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it computes gate and up, and multiplies them."""
+        return self.packed.shape.is_gated
+
+    @property
+    def has_activation(self) -> bool:
+        """Whether what it gives is more than products, a bias and a residual."""
+        return self._act is not None
+
+    def normed(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows width"]:
+        """Return what the products are taken of, in float32."""
+        return x.float() if self._prologue is None else self._prologue(x)
+
+    def products(self, x: Float[Tensor, "rows width"]) -> Float[Tensor, "rows products"]:
+        """Return the products with their biases in float32, side by side: the activation is still to come."""
+        blocks = self.packed.ungated.num_blocks if self.is_gated else 0
+        out = torch.empty(len(x), BLOCK_ROWS * blocks or self.out_features)
+        rows, call = x.contiguous(), self.call()
+        call.num_rows, call.way, call.activation = len(rows), self.way, Activation.IDENTITY
+        call.x, call.x_type, call.x_stride = rows.data_ptr(), FLOAT_TYPES[x.dtype], self.in_features
+        call.out, call.out_type, call.out_stride = out.data_ptr(), FLOAT_TYPES[out.dtype], out.shape[1]
+        if not self.is_gated:
+            self.packed.run(call)
+            return out
+        self.packed.run_ungated(call)
+        halves = out.view(len(x), blocks // 2, 2, BLOCK_ROWS).transpose(1, 2).flatten(2)
+        return halves[..., : self.out_features].flatten(1)
+
+    def activated(self, products: Float[Tensor, "rows products"]) -> Float[Tensor, "rows out"]:
+        """Return what the layer makes of its products."""
+        assert self._act is not None
+        if not self.is_gated:
+            return self._act(products)
+        gate, up = products.chunk(2, dim=-1)
+        return self._act(gate) * up
 
     @property
     def has_one_way(self) -> bool:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import shutil
+import weakref
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cynosure.engine.runner import Runner, Work
 from cynosure.kernels import why_none
+from cynosure.kernels.memory import Arena
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel, load, open_model
 from cynosure.models.native import packed_load
 from cynosure.models.native.graph import use_kernels
+from cynosure.models.native.packed_as_read import HEAD, PackedAsRead
 from cynosure.models.native.packed_load import load_packed, packed_file
+from cynosure.models.quantize import QuantEmbedding, QuantLinear
 from tests.models import decoder_oracle, moe_oracle
 
 pytestmark = pytest.mark.skipif(bool(why_none()), reason=why_none() or "kernels are here")
@@ -117,3 +122,32 @@ def test_using_kernels_twice_changes_nothing(tmp_path: Path) -> None:
     assert [*model.graph.modules()] == before
     assert report.num_native > 0
     assert report.packed_bytes > 0
+
+
+@pytest.mark.parametrize("quantize", [None, "int8", "int4"])
+@pytest.mark.parametrize("name", ["llama", "llama-tied"])
+def test_what_was_packed_is_let_go_before_the_next_part_is_read(name: str, quantize: str | None) -> None:
+    """A load then needs little more memory than what it leaves; holding the plain layers shows here."""
+    model = open_model(folder_of(name), dtype="bfloat16", quantize=quantize, is_mapped=False)
+    graph = model.graph
+    assert isinstance(graph, Decoder)
+    plain: dict[str, list[weakref.ref[nn.Module]]] = {}
+    for module_name, module in graph.named_modules():
+        if isinstance(module, nn.Linear | QuantLinear | QuantEmbedding):
+            part = "head." if module_name in ("head", "embed") else ".".join(module_name.split(".")[:2])
+            plain.setdefault(part, []).append(weakref.ref(module))
+    del module
+    packing, seen = PackedAsRead(graph, Arena()), list[str]()
+
+    def notice(names: Collection[str]) -> None:
+        packing.notice(names)
+        part = ".".join(next(iter(names)).split(".")[:2])
+        if part in plain and part not in seen:
+            seen.append(part)
+            for done in ["head.", *seen[:-1]]:
+                assert not any(ref() for ref in plain[done]), f"{done} is still there"
+
+    model.filled(first=HEAD, notice=notice)
+    assert len(seen) == len(graph.layers)
+    packing.finish()
+    assert not any(ref() for refs in plain.values() for ref in refs)

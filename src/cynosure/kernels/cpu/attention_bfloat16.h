@@ -43,7 +43,9 @@ struct Bfloat16Path {
   Bfloat16Path(const AttentionCall& of, float* keys, float* memory)
       : call(of), values(of, memory), k(reinterpret_cast<Bfloat16*>(keys)), steps(steps_of(of)) {}
 
-  void pack_queries(const RowTile& rows, float* to) const {
+  void pack_queries(const RowTile& rows, float* to) const { pack(call, steps, rows, to); }
+
+  static void pack(const AttentionCall& call, int steps, const RowTile& rows, float* to) {
     auto* packed = reinterpret_cast<Bfloat16*>(to);
     for (int s = 0; s < steps; ++s) {
       const int left = static_cast<int>(call.head_dim) - s * kSteps;

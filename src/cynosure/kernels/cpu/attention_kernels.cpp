@@ -9,6 +9,7 @@
 #include "attention_float32.h"
 #include "attention_scores.h"
 #include "attention_segments.h"
+#include "attention_widened.h"
 #include "workspace.h"
 
 namespace cynosure::CYN_VARIANT {
@@ -193,7 +194,9 @@ void run_share(const AttentionJob& job, int index) {
 #if CYN_LEVEL >= CYN_AMX
   const AttentionCall& call = job.call;
   const bool fills_tiles = call.q_type == kBfloat16 && rows_of(call, share) > kTooFewForTiles;
-  if (fills_tiles && call.kv_type == kInt8 && call.head_dim <= kMaxExactChannels) {
+  if (fills_tiles && call.kv_type == kInt8 && rows_of(call, share) >= kManyRows) {
+    attend<WidenedPath>(job, share);
+  } else if (fills_tiles && call.kv_type == kInt8 && call.head_dim <= kMaxExactChannels) {
     attend<CodesPath>(job, share);
   } else if (fills_tiles && call.kv_type == kBfloat16) {
     attend<Bfloat16Path>(job, share);

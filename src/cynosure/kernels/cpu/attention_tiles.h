@@ -106,7 +106,7 @@ static void multiply_tiles(const Groups& a, int num_groups, const Columns& colum
 
 // Two products of int8 of two groups, against registers of B that are `num_steps` apart: each row is loaded once for
 // both. Sums come as [product][32 rows][16 lanes].
-static void multiply_twice(const Groups& a, int group, const void* columns, int num_steps, void* sums) {
+[[maybe_unused]] static void multiply_twice(const Groups& a, int group, const void* columns, int num_steps, void* sums) {
   asm volatile("" : : : "memory");
   const char *p = a.first[group], *q = a.first[group + 1], *b = static_cast<const char*>(columns);
   const long row = a.row_bytes;

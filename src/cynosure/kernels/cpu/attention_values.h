@@ -89,6 +89,12 @@ struct ValueTiles {
       : call(of), v(reinterpret_cast<Bfloat16*>(memory)), groups(groups_of(of)) {}
 
   Bfloat16* weights() const { return v + static_cast<long>(kTileKeys) * groups * 16; }
+  Bfloat16* room_for_rows() const { return weights() + kTileKeys * 16L; }
+
+  // Sixteen channels of the thirty-two rows of one of `steps` steps.
+  void turn(const char* const* rows, int group, int steps, int step) const {
+    turn_sixteen(rows, group * 32L, v + (static_cast<long>(group) * steps + step) * kTileNumbers);
+  }
 
   void read(const KeyTile& keys, const KeyTile& next) const {
     const int steps = keys.padded / kSteps;
@@ -99,9 +105,7 @@ struct ValueTiles {
       const bool are_whole = call.v_head_dim % 16 == 0 && first + kSteps <= keys.count;
       if (!are_whole) copy(keys, first, copied);
       const char* const* rows = are_whole ? keys.value_rows + first : copied;
-      for (int group = 0; group < groups; ++group) {
-        turn_sixteen(rows, group * 32L, v + (static_cast<long>(group) * steps + step) * kTileNumbers);
-      }
+      for (int group = 0; group < groups; ++group) turn(rows, group, steps, step);
     }
   }
 
@@ -130,7 +134,7 @@ struct ValueTiles {
  private:
   void copy(const KeyTile& keys, int first, const char** rows) const {
     const long width = width_of(call);
-    Bfloat16* to = weights() + kTileKeys * 16L;
+    Bfloat16* to = room_for_rows();
     for (int i = 0; i < kSteps; ++i, to += width) {
       const char* row = first + i < keys.count ? keys.value_rows[first + i] : nullptr;
       copy_row(row, call.v_head_dim, width, to);

@@ -1,20 +1,12 @@
 // Run a linear layer: prepare the rows, then share the blocks out. Knows nothing of any instruction set.
 #include <algorithm>
 
-#include "linear_work.h"
+#include "linear_plan.h"
 #include "pool.h"
 #include "workspace.h"
 
 namespace cynosure {
 namespace {
-
-// With fewer rows dot products are faster; int4 codes must first be unpacked for tiles.
-constexpr std::int64_t kFirstTiledRows = 3;
-constexpr std::int64_t kFirstTiledRowsOfInt4 = 9;
-constexpr std::int64_t kTasksPerThread = 8;     // enough that nobody waits long for the last one
-constexpr std::int64_t kMaxPanelBytes = 1 << 20;  // of activations that one task walks through: half a cache
-
-std::int64_t up_to(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 struct Job {
   LinearWork work;
@@ -59,15 +51,14 @@ void prepare_rows(Job& job) {
 }
 
 void run_rows(Job& job) {
-  job.num_units = job.work.linear->num_blocks / (job.work.linear->is_gated ? 2 : 1);
+  job.num_units = num_units_of(*job.work.linear);
   job.num_tasks = std::min<std::int64_t>(job.num_units, kTasksPerThread * num_threads());
   run_in_ranges(static_cast<int>(job.num_tasks), rows_task, &job);
 }
 
 void run_tiles(Job& job) {
-  const std::int64_t row_bytes = job.work.x.row_bytes;
   job.num_pairs = (job.work.linear->num_blocks + 1) / 2;
-  job.rows_per_task = std::max<std::int64_t>(32, kMaxPanelBytes / row_bytes / 32 * 32);
+  job.rows_per_task = rows_of_panel(job.work.x);
   const std::int64_t panels = (job.work.call->num_rows + job.rows_per_task - 1) / job.rows_per_task;
   run_tasks(static_cast<int>(panels * job.num_pairs), tiles_task, &job);
 }
@@ -76,13 +67,10 @@ void run_tiles(Job& job) {
 void lay_out(Job& job, bool is_tiled) {
   const CynLinear& linear = *job.work.linear;
   Prepared& x = job.work.x;
-  x.type = linear.type == CYN_INT4 ? (is_tiled ? CYN_BFLOAT16 : CYN_INT8) : linear.type;
-  x.row_bytes = linear.padded_columns * (x.type == CYN_FLOAT32 ? 4 : x.type == CYN_BFLOAT16 ? 2 : 1);
-  x.group = linear.type == CYN_INT4 ? linear.group : linear.padded_columns;
-  x.num_groups = (linear.padded_columns + x.group - 1) / x.group;
+  x = prepared_for(linear, is_tiled);
   const std::int64_t rows = up_to(job.work.call->num_rows, kBlockRows);
   const std::int64_t values = rows * x.row_bytes, scales = up_to(rows * x.num_groups * 4, 64);
-  const std::int64_t tile_rows = std::min(rows, std::max<std::int64_t>(32, kMaxPanelBytes / x.row_bytes));
+  const std::int64_t tile_rows = std::min(rows, rows_of_panel(x));
   job.scratch_bytes = up_to(linear.padded_columns * 4, 4096);
   if (is_tiled) job.scratch_bytes = std::max(job.scratch_bytes, job.table->tile_scratch(job.work, tile_rows));
   const std::int64_t all = values + 2 * scales + num_threads() * job.scratch_bytes;
@@ -107,10 +95,8 @@ CYN_API void cyn_linear(const CynLinear* linear, const CynLinearCall* call) {
   job.table = &CYN_SELECT(linear_table);
   job.work.linear = linear;
   job.work.call = call;
-  const std::int64_t first = linear->type == CYN_INT4 ? kFirstTiledRowsOfInt4 : kFirstTiledRows;
-  const bool wants_tiles = call->way == CYN_TILES || (call->way == CYN_AUTO && call->num_rows >= first);
-  const bool is_tiled = wants_tiles && cyn_has_tiles(linear->type);
-  lay_out(job, is_tiled);
+  const bool in_tiles = is_tiled(*job.table, *linear, call->way, call->num_rows);
+  lay_out(job, in_tiles);
   prepare_rows(job);
-  is_tiled ? run_tiles(job) : run_rows(job);
+  in_tiles ? run_tiles(job) : run_rows(job);
 }

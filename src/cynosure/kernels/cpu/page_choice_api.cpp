@@ -4,7 +4,7 @@
 // Where a sequence has no more pages than it may choose, it is attended to as if it did not: the same bits.
 
 #include <algorithm>
-#include <limits>
+#include <cstring>
 #include <vector>
 
 #include "page_choice_table.h"
@@ -16,7 +16,6 @@ namespace cynosure {
 namespace {
 
 constexpr std::int64_t kPagesInTask = 128;
-constexpr float kLowest = -std::numeric_limits<float>::infinity();
 
 struct Chooser {
   Candidates of;
@@ -42,29 +41,54 @@ void bound_pages(void* context, int index, int) {
   CYN_SELECT(page_choice_table).bound(chooser.of, index / chooser.num_tasks_a_head, first, stop);
 }
 
-// The best `num_wanted` candidates of a K/V head, in the order of pages.
+// A number that grows with a rank.
+std::uint32_t order_of(float rank) {
+  std::uint32_t bits;
+  std::memcpy(&bits, &rank, sizeof bits);
+  return bits >> 31 ? ~bits : bits | 0x80000000U;
+}
+
+// The least of the best so many numbers, and how many that equal it are among them.
+struct Edge {
+  std::uint32_t least;
+  std::int64_t num_equal;
+};
+
+// Byte by byte from the highest: how many numbers have each value of it tells which one the edge has.
+Edge edge_of(const std::vector<std::uint32_t>& numbers, std::int64_t num_wanted) {
+  Edge edge{0, num_wanted};
+  std::uint32_t known = 0;
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    std::int64_t counts[256] = {};
+    for (const std::uint32_t number : numbers) {
+      if ((number & known) == edge.least) ++counts[number >> shift & 255U];
+    }
+    int byte = 255;
+    while (counts[byte] < edge.num_equal) edge.num_equal -= counts[byte--];
+    edge.least |= static_cast<std::uint32_t>(byte) << shift;
+    known |= 255U << shift;
+  }
+  return edge;
+}
+
+// The best `num_wanted` candidates of a K/V head, in the order of pages; of equal ones the first.
 void choose_pages(void* context, int kv_head, int) {
   const Chooser& chooser = *static_cast<const Chooser*>(context);
   const Candidates& of = chooser.of;
-  const std::int64_t group = of.call.num_heads / of.call.num_kv_heads;
   thread_local std::vector<float> ranks;
-  thread_local std::vector<std::int64_t> order;
-  ranks.assign(of.count, kLowest);
-  for (std::int64_t g = 0; g < group; ++g) {
-    const float* bounds = of.bounds + (kv_head * group + g) * of.count;
-    float largest = kLowest;
-    for (std::int64_t i = 0; i < of.count; ++i) largest = std::max(largest, bounds[i]);  // NaN is passed over
-    for (std::int64_t i = 0; i < of.count; ++i) ranks[i] = std::max(ranks[i], bounds[i] - largest);
-  }
-  order.resize(of.count);
-  for (std::int64_t i = 0; i < of.count; ++i) order[i] = i;
-  const auto is_better = [&](std::int64_t a, std::int64_t b) { return ranks[a] != ranks[b] ? ranks[a] > ranks[b] : a < b; };
-  std::nth_element(order.begin(), order.begin() + chooser.num_wanted, order.end(), is_better);
-  std::sort(order.begin(), order.begin() + chooser.num_wanted);
+  thread_local std::vector<std::uint32_t> numbers;
+  ranks.resize(of.count);
+  numbers.resize(of.count);
+  CYN_SELECT(page_choice_table).rank(of, kv_head, ranks.data());
+  std::transform(ranks.begin(), ranks.end(), numbers.begin(), order_of);
+  Edge edge = edge_of(numbers, chooser.num_wanted);
   const std::int64_t* table = of.call.block_table + of.seq * of.call.table_stride;
   std::int64_t* to = chooser.chosen + kv_head * chooser.num_chosen;
   for (std::int64_t i = 0; i < of.first; ++i) *to++ = table[i];
-  for (std::int64_t i = 0; i < chooser.num_wanted; ++i) *to++ = table[of.first + order[i]];
+  for (std::int64_t i = 0; i < of.count; ++i) {
+    const bool is_chosen = numbers[i] > edge.least || (numbers[i] == edge.least && edge.num_equal-- > 0);
+    if (is_chosen) *to++ = table[of.first + i];
+  }
   for (std::int64_t page = of.first + of.count; page < num_pages_of(of.call, of.seq); ++page) *to++ = table[page];
 }
 

@@ -1,9 +1,11 @@
 // Bound what the keys of pages can score, and learn the bounds of pages. Knows nothing of threads.
 //
 // Compiled once per variant (isa.h). Channels lie in lanes; a page's bounds are widened once for all query heads.
+// AMX takes queries in bfloat16 as they are (page_choice_tiles.h).
 
 #include "attention_numbers.h"
 #include "page_choice_table.h"
+#include "page_choice_tiles.h"
 #include "workspace.h"
 
 namespace cynosure::CYN_VARIANT {
@@ -32,6 +34,12 @@ void split_queries(const Candidates& of, std::int64_t kv_head, float* parts) {
 
 void bound(const Candidates& of, std::int64_t kv_head, std::int64_t first, std::int64_t stop) {
   const AttentionCall& call = of.call;
+#if CYN_LEVEL >= CYN_AMX
+  if (call.q_type == kBfloat16) {
+    BoundTiles(of, kv_head, workspace(static_cast<std::size_t>(BoundTiles::bytes(call)))).bound(first, stop);
+    return;
+  }
+#endif
   const long group = call.num_heads / call.num_kv_heads, width = padded(call.head_dim);
   auto* parts = reinterpret_cast<float*>(workspace(static_cast<std::size_t>((group + 1) * 2 * width) * sizeof(float)));
   float* page = parts + group * 2 * width;  // [high, low][channels]
@@ -55,6 +63,26 @@ void bound(const Candidates& of, std::int64_t kv_head, std::int64_t first, std::
         odd = fma(load(q + width + d), load(page + width + d), odd);
       }
       of.bounds[(kv_head * group + g) * of.count + i] = sum(add(even, odd));
+    }
+  }
+}
+
+// Numbers that are NaN are passed over, in maxima and in ranks.
+void rank(const Candidates& of, std::int64_t kv_head, float* ranks) {
+  const std::int64_t group = of.call.num_heads / of.call.num_kv_heads, whole = of.count / kLanes * kLanes;
+  for (std::int64_t i = 0; i < of.count; ++i) ranks[i] = -__builtin_inff();
+  for (std::int64_t g = 0; g < group; ++g) {
+    const float* bounds = of.bounds + (kv_head * group + g) * of.count;
+    Lanes most = fill(-__builtin_inff());
+    for (std::int64_t i = 0; i < whole; i += kLanes) most = larger(load(bounds + i), most);
+    float top = largest(most);
+    for (std::int64_t i = whole; i < of.count; ++i) top = bounds[i] > top ? bounds[i] : top;
+    for (std::int64_t i = 0; i < whole; i += kLanes) {
+      store(ranks + i, larger(sub(load(bounds + i), fill(top)), load(ranks + i)));
+    }
+    for (std::int64_t i = whole; i < of.count; ++i) {
+      const float below = bounds[i] - top;
+      ranks[i] = below > ranks[i] ? below : ranks[i];
     }
   }
 }
@@ -98,6 +126,6 @@ void learn(const BoundsCall& call, std::int64_t index) {
 
 }  // namespace
 
-const PageChoiceTable page_choice_table = {bound, learn};
+const PageChoiceTable page_choice_table = {bound, rank, learn};
 
 }  // namespace cynosure::CYN_VARIANT

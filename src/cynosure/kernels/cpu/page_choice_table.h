@@ -19,6 +19,8 @@ struct Candidates {
 struct PageChoiceTable {
   // Bounds of all query heads of a K/V head over candidates first <= i < stop.
   void (*bound)(const Candidates& candidates, std::int64_t kv_head, std::int64_t first, std::int64_t stop);
+  // Rank all candidates of a K/V head: the best over its query heads of how far each is below the head's largest.
+  void (*rank)(const Candidates& candidates, std::int64_t kv_head, float* ranks);
   void (*learn)(const BoundsCall& call, std::int64_t index);
 };
 

@@ -11,6 +11,7 @@ CYN_API void cyn_linear(const CynLinear* linear, const CynLinearCall* call);
 CYN_API void cyn_kv_write(cynosure::KvWriteCall* call);
 CYN_API void cyn_attend(const cynosure::AttentionCall* call);
 CYN_API void cyn_attend_to_pages(const cynosure::AttentionCall* call, const cynosure::PageChoice* choice);
+CYN_API void cyn_experts(const CynExperts* experts, const CynExpertsCall* call);
 
 namespace cynosure {
 namespace {
@@ -50,6 +51,8 @@ void run_step(const CynStep& step) {
       return run_norm(*static_cast<const CynNormCall*>(step.what));
     case CYN_RUN_KV_WRITE:
       return cyn_kv_write(static_cast<KvWriteCall*>(const_cast<void*>(step.what)));
+    case CYN_RUN_EXPERTS:
+      return cyn_experts(static_cast<const CynExperts*>(step.on), static_cast<const CynExpertsCall*>(step.what));
     default:
       return run_attention(*static_cast<const AttentionCall*>(step.what), *static_cast<const CynPages*>(step.on));
   }
@@ -67,19 +70,6 @@ void announce(const CynStep* step, const CynStep* stop) {
   fetch_when_idle(nullptr, 0);
 }
 
-struct Search {
-  const float* x;
-  std::int64_t num_columns, stride;
-  std::int64_t* ids;
-  float* highest;
-};
-
-void search_row(void* context, int index, int) {
-  const Search& search = *static_cast<const Search*>(context);
-  search.ids[index] = CYN_SELECT(rows_table).argmax(search.x + index * search.stride, search.num_columns,
-                                                    search.highest + index);
-}
-
 }  // namespace
 }  // namespace cynosure
 
@@ -95,14 +85,6 @@ CYN_API void cyn_run_program(CynStep* steps, std::int64_t num_steps, std::int64_
     cynosure::run_step(steps[i]);
     steps[i].nanoseconds = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
   }
-}
-
-// Write to `ids` where the largest number of each row stands, the first of equals, and the number to `highest`;
-// that is NaN where a row holds one.
-CYN_API void cyn_argmax(const float* x, std::int64_t num_rows, std::int64_t num_columns, std::int64_t stride,
-                        std::int64_t* ids, float* highest) {
-  cynosure::Search search{x, num_columns, stride, ids, highest};
-  cynosure::run_tasks(static_cast<int>(num_rows), cynosure::search_row, &search);
 }
 
 CYN_API std::int64_t cyn_sizeof_norm_call() { return sizeof(CynNormCall); }

@@ -5,11 +5,18 @@
 #include <cstdint>
 
 #include "attention_api.h"
+#include "experts_api.h"
 #include "kv_write_api.h"
 #include "linear_api.h"
 #include "page_choice_api.h"
 
-enum CynKind : std::int64_t { CYN_RUN_LINEAR = 0, CYN_RUN_NORM = 1, CYN_RUN_KV_WRITE = 2, CYN_RUN_ATTEND = 3 };
+enum CynKind : std::int64_t {
+  CYN_RUN_LINEAR = 0,
+  CYN_RUN_NORM = 1,
+  CYN_RUN_KV_WRITE = 2,
+  CYN_RUN_ATTEND = 3,
+  CYN_RUN_EXPERTS = 4,
+};
 
 // out = norm(x) * weight + bias + residual, for `num_parts` parts of `width` columns in each row, such as the heads
 // of a query: part p of row r begins at r * stride + p * width. x, residual and out are of one type, float32 or
@@ -52,6 +59,7 @@ struct CynPages {
 //   CYN_RUN_NORM       CynNormCall     null
 //   CYN_RUN_KV_WRITE   KvWriteCall     null
 //   CYN_RUN_ATTEND     AttentionCall   CynPages, which take the place of the call's own
+//   CYN_RUN_EXPERTS    CynExpertsCall  CynExperts
 struct CynStep {
   std::int64_t kind;
   const void* what;

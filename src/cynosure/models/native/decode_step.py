@@ -33,6 +33,7 @@ from cynosure.models.batch import Batch
 from cynosure.models.decoder import Decoder
 from cynosure.models.forward_pass import paged_source
 from cynosure.models.native.layer import NativeLayer
+from cynosure.models.native.page_choosing import Choosing, Recall
 from cynosure.models.native.passes import PartTime, part_times
 from cynosure.models.native.program import LayerProgram
 from cynosure.models.native.watching import NativeObserver
@@ -41,6 +42,7 @@ from cynosure.models.watching import LayerSeen, PassWatch
 
 FIRST_CAPACITY = 8
 FIRST_WIDTH = 64  # pages of a sequence that the first block table has room for
+MAX_ROUNDS = 4  # of steps whose logits are kept side by side
 
 
 def refusal_of_steps(graph: Decoder, cache: PagedCache, backend: str) -> str:
@@ -67,10 +69,14 @@ class DecodeSteps:
         """Make every call and every buffer that steps use."""
         assert isinstance(graph.head, NativeLinear)
         self.capacity = capacity
+        #: Which of `MAX_ROUNDS` places the logits of the next step go to.
+        self.number = 0
         self.seen: dict[int, LayerSeen] = {}
+        self.recalled: tuple[Recall | None, ...] = ()
         self._graph, self._cache = graph, cache
         self._layers = LayerProgram(graph, cache, capacity)
-        self._logits = torch.empty(capacity, graph.head.out_features)
+        # Of rounds that nobody runs nothing is touched.
+        self._logits = torch.empty(MAX_ROUNDS, capacity, graph.head.out_features)
         # Kept alive: the structs hold addresses.
         self._norm = Prologue.of(graph.norm)
         self._head_call = graph.head.call(self._norm)
@@ -96,11 +102,12 @@ class DecodeSteps:
         *,
         is_timed: bool = False,
         watch: PassWatch | None = None,
+        choosing: Choosing | None = None,
     ) -> Float[Tensor, "rows vocab"] | None:
-        """Return the logits of each sequence's next token in float32, valid until the next step.
+        """Return the logits of each sequence's next token in float32, valid until a step of its `number`.
 
         `None`, and nothing is written, where a token sits too far out for the kernels. What `watch` asks for
-        is then `seen`.
+        is then `seen`, and what `choosing` tells is `recalled`.
 
         Raises:
             InputTooLong: a sequence's pages, or a table of positions, do not hold its new token.
@@ -126,9 +133,12 @@ class DecodeSteps:
         self._past_lens[:num_seqs] = past_lens
         self._reach(last)
         self._set(num_seqs, way)
+        self._head_call.out = self._logits[self.number].data_ptr()
         begin_decode(self._step)
         if not self._step.packed and not self._step.rows:
             self._embed(num_seqs)
+        if choosing is not None:
+            choosing.begin(self._layers.pages)
         if watch is None:
             self._program.run(is_timed=is_timed)
         else:
@@ -136,7 +146,12 @@ class DecodeSteps:
             observer.begin([alike.struct for alike in self._layers.attentions], self._layers.pages)
             self._program.run(is_timed=is_timed)
             self.seen = observer.end(self._layers.pages)
-        return self._graph.bounded(self._logits[:num_seqs])
+        self.recalled = () if choosing is None else choosing.end(self._layers.pages)
+        return self._graph.bounded(self._logits[self.number, :num_seqs])
+
+    def rounds(self, count: int) -> Float[Tensor, "rounds capacity vocab"]:
+        """Return what the steps of numbers below `count` gave, before anything was bounded."""
+        return self._logits[:count]
 
     @property
     def times(self) -> tuple[PartTime, ...]:

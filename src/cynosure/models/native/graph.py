@@ -17,8 +17,14 @@ from cynosure.core.errors import UnknownOption
 from cynosure.kernels import kernels, why_none
 from cynosure.kernels.linear import Way
 from cynosure.kernels.memory import Arena, give_back
+from cynosure.models.altup_layer import AltUpLayer
+from cynosure.models.cross_layers import AmongCross
 from cynosure.models.decoder import Decoder, DecoderLayer
-from cynosure.models.mlp import MlpSpec
+from cynosure.models.encoder import Encoder, EncoderLayer
+from cynosure.models.image_reader import ImageReader
+from cynosure.models.mlp import Mlp, MlpSpec
+from cynosure.models.native.encoder_program import EncoderProgram, refusal_of_encoder
+from cynosure.models.native.feed_forward import NativeFeedForward, refusal_of_feed_forward
 from cynosure.models.native.layer import native_layer
 from cynosure.models.native_linear import FLOAT_TYPES, NativeEmbedding, NativeLinear, refusal
 from cynosure.models.quantize import QuantEmbedding, QuantLinear
@@ -32,7 +38,8 @@ AUTO, NATIVE, TORCH = CHOICES = ("auto", "native", "torch")
 class NativeReport:
     """What became native: the variant of the kernels (empty: nothing did), and why other parts did not.
 
-    `refused` maps a module's name, or `graph`, to the reason. `packed_bytes` is what packed weights take.
+    `refused` maps a module's name, `graph`, or `program` (an encoder as one call) to the reason.
+    `packed_bytes` is what packed weights take.
     """
 
     variant: str
@@ -66,10 +73,21 @@ def use_kernels(
         return NativeReport("", 0, 0, {"graph": reason})
     arena = arena or Arena()
     refused: dict[str, str] = {}
-    if isinstance(graph, Decoder):
-        _replace_layers(graph, arena, refused)
-        _replace_head(graph, arena, refused)
+    decoder = graph.text if isinstance(graph, ImageReader) else graph
+    if isinstance(decoder, Decoder):
+        replace_head(decoder, arena, refused)
+        for index in range(len(decoder.layers)):
+            replace_layer(decoder, index, arena, refused)
+    return replace_rest(graph, arena, refused)
+
+
+def replace_rest(graph: nn.Module, arena: Arena, refused: dict[str, str]) -> NativeReport:
+    """Pack what is no decoder's head or layer, and tell what became of all; `refused` holds what was."""
+    if isinstance(graph, Encoder):
+        _replace_feed_forward(graph, arena, refused)
     _replace_linears(graph, arena, refused)
+    if isinstance(graph, Encoder):
+        _make_program(graph, refused)
     give_back()
     num_native = sum(isinstance(module, NativeLinear) for module in graph.modules())
     return NativeReport(kernels().variant, num_native, arena.num_bytes, refused)
@@ -99,21 +117,28 @@ def refusal_of_graph(graph: nn.Module, dtype: torch.dtype, choice: str) -> str:
     return ""
 
 
-def _replace_layers(graph: Decoder, arena: Arena, refused: dict[str, str]) -> None:
-    given_back = arena.num_bytes
-    for index, layer in enumerate(graph.layers):
-        assert isinstance(layer, DecoderLayer)
-        # What layers were packed from is as large as what it became: at no time both are in memory whole.
-        if arena.num_bytes - given_back >= GIVEN_BACK_AFTER:
-            give_back()
-            given_back = arena.num_bytes
-        mlp = graph.spec.layers[index].mlp
-        activation = mlp.activation if isinstance(mlp, MlpSpec) else None
-        graph.layers[index], reasons = native_layer(layer, activation, arena)
-        refused.update({f"layers.{index}.{half}": reason for half, reason in reasons.items()})
+def replace_layer(graph: Decoder, index: int, arena: Arena, refused: dict[str, str]) -> None:
+    """Pack one layer as far as the kernels know it."""
+    layer, before = graph.layers[index], arena.num_bytes
+    if isinstance(layer, AltUpLayer):
+        refused[f"layers.{index}"] = "a token is several vectors; it is run as it is, on native projections"
+        return
+    if isinstance(layer, AmongCross):
+        refused[f"layers.{index}"] = "layers beside it attend to images; it is run on native projections"
+        return
+    if not isinstance(layer, DecoderLayer):
+        refused[f"layers.{index}"] = "it has no feed-forward half; it is run as it is, on native projections"
+        return
+    mlp = graph.spec.layers[index].mlp
+    activation = mlp.activation if isinstance(mlp, MlpSpec) else None
+    graph.layers[index], reasons = native_layer(layer, activation, arena)
+    refused.update({f"layers.{index}.{half}": reason for half, reason in reasons.items()})
+    # What layers were packed from is as large as what it became: at no time both are in memory whole.
+    if arena.num_bytes // GIVEN_BACK_AFTER > before // GIVEN_BACK_AFTER:
+        give_back()
 
 
-def _replace_head(graph: Decoder, arena: Arena, refused: dict[str, str]) -> None:
+def replace_head(graph: Decoder, arena: Arena, refused: dict[str, str]) -> None:
     """Pack the head; a table of embeddings that is the same is then read from it."""
     if reason := refusal(graph.head):
         refused["head"] = reason
@@ -128,6 +153,26 @@ def _replace_head(graph: Decoder, arena: Arena, refused: dict[str, str]) -> None
     graph.set_submodule("head", native)
     if is_tied:
         graph.set_submodule("embed", NativeEmbedding(native, dtype))
+    del head, table
+    give_back()
+
+
+def _replace_feed_forward(graph: Encoder, arena: Arena, refused: dict[str, str]) -> None:
+    activation = graph.spec.mlp.activation
+    for index, layer in enumerate(graph.layers):
+        assert isinstance(layer, EncoderLayer)
+        if reason := refusal_of_feed_forward(layer.mlp, activation):
+            refused[f"layers.{index}.mlp"] = reason
+            continue
+        assert isinstance(layer.mlp, Mlp)
+        layer.set_submodule("mlp", NativeFeedForward(layer.mlp, activation, arena))
+
+
+def _make_program(graph: Encoder, refused: dict[str, str]) -> None:
+    if reason := refusal_of_encoder(graph):
+        refused["program"] = reason
+    else:
+        graph.program = EncoderProgram(graph)
 
 
 def _replace_linears(graph: nn.Module, arena: Arena, refused: dict[str, str]) -> None:

@@ -18,8 +18,11 @@ from cynosure.kernels.memory import Arena
 from cynosure.models.decoder import DecoderLayer
 from cynosure.models.decoder_spec import LayerSpec
 from cynosure.models.forward_pass import ForwardPass
-from cynosure.models.mlp import Mlp
-from cynosure.models.native_linear import KERNEL_ACTIVATIONS, NativeLinear, Packable, refusal_of_parts
+from cynosure.models.mlp import Mlp, MlpSpec
+from cynosure.models.moe import Moe
+from cynosure.models.native.experts import NativeMoe, refusal_of_moe
+from cynosure.models.native.mlp import NativeMlp, mlp_refusal, packable
+from cynosure.models.native_linear import NativeLinear, refusal_of_parts
 from cynosure.models.norm import Norm
 from cynosure.models.self_attention import SelfAttention
 
@@ -33,8 +36,8 @@ class NativeAttention(nn.Module):
         super().__init__()
         self.spec = attention.spec
         self.layer = attention.layer
-        self.qkv = NativeLinear(_packable(attention.q, attention.k, attention.v), arena=arena, norm=norm)
-        self.o = NativeLinear(_packable(attention.o), arena=arena)
+        self.qkv = NativeLinear(packable(attention.q, attention.k, attention.v), arena=arena, norm=norm)
+        self.o = NativeLinear(packable(attention.o), arena=arena)
         self.q_norm, self.k_norm, self.sinks = attention.q_norm, attention.k_norm, attention.sinks
         self.post_norm = None if isinstance(post_norm, nn.Identity) else post_norm
 
@@ -59,30 +62,12 @@ class NativeAttention(nn.Module):
 
 
 @final
-class NativeMlp(nn.Module):
-    """The feed-forward half of a layer: `x + post_norm(down(act(gate(norm(x))) * up(norm(x))))`."""
-
-    def __init__(self, mlp: Mlp, activation: str, norm: Norm, post_norm: nn.Module, arena: Arena) -> None:
-        """Pack gate and up together, then down."""
-        super().__init__()
-        parts = _packable(mlp.up) if mlp.gate is None else _packable(mlp.gate, mlp.up)
-        self.inner = NativeLinear(
-            parts, arena=arena, norm=norm, activation=activation, is_gated=mlp.gate is not None
-        )
-        self.down = NativeLinear(_packable(mlp.down), arena=arena)
-        self.post_norm = None if isinstance(post_norm, nn.Identity) else post_norm
-
-    def forward(self, x: Float[Tensor, "n hidden"]) -> Float[Tensor, "n hidden"]:
-        """Return the tokens after this half."""
-        inner = self.inner(x)
-        return self.down(inner, x) if self.post_norm is None else x + self.post_norm(self.down(inner))
-
-
-@final
 class NativeLayer(nn.Module):
     """A layer whose halves are native where `attention` and `mlp` are given, and `plain` elsewhere."""
 
-    def __init__(self, plain: DecoderLayer, attention: NativeAttention | None, mlp: NativeMlp | None) -> None:
+    def __init__(
+        self, plain: DecoderLayer, attention: NativeAttention | None, mlp: NativeMlp | NativeMoe | None
+    ) -> None:
         """Hold the native halves, and of the plain layer what they leave over."""
         super().__init__()
         self.attention, self.mlp = attention, mlp
@@ -123,20 +108,33 @@ def native_layer(
         assert isinstance(attention, SelfAttention)
         assert isinstance(layer.attention_norm, Norm)
         native_attention = NativeAttention(attention, layer.attention_norm, layer.attention_post_norm, arena)
-    if reason := _mlp_refusal(mlp, activation):
+    if isinstance(mlp, Moe):
+        reason = refusal_of_moe(mlp, layer.mlp_post_norm)
+    else:
+        reason = mlp_refusal(mlp, activation)
+    if reason:
         reasons["mlp"] = reason
     else:
-        assert isinstance(mlp, Mlp)
-        assert isinstance(layer.mlp_norm, Norm)
-        assert activation is not None
-        native_mlp = NativeMlp(mlp, activation, layer.mlp_norm, layer.mlp_post_norm, arena)
+        native_mlp = _native_mlp(layer, activation, arena)
     if native_attention is None and native_mlp is None:
         return layer, reasons
     return NativeLayer(layer, native_attention, native_mlp), reasons
 
 
+def _native_mlp(layer: DecoderLayer, activation: str | None, arena: Arena) -> NativeMlp | NativeMoe:
+    mlp, norm = layer.mlp, layer.mlp_norm
+    assert isinstance(norm, Norm)
+    if isinstance(mlp, Moe):
+        return NativeMoe(mlp, norm, arena)
+    assert isinstance(mlp, Mlp)
+    assert activation is not None
+    return NativeMlp(mlp, activation, norm, layer.mlp_post_norm, arena)
+
+
 def _layer_refusal(spec: LayerSpec) -> str:
     """Say what of a layer's own arithmetic the halves do not have; empty where they have it all."""
+    if isinstance(spec.mlp, MlpSpec) and spec.mlp.sparsity:
+        return "its gates are cut; it is run as it is, on native projections"
     if spec.is_parallel:
         return "its halves are parallel; they are run as they are, on native projections"
     if not spec.has_pre_norms:
@@ -153,18 +151,12 @@ def _attention_refusal(attention: nn.Module) -> str:
         return "its norms span all heads of q and of k; it is run as it is, on native projections"
     if attention.spec.qkv_clip is not None:
         return "its queries, keys and values are clipped; it is run as it is, on native projections"
+    if attention.spec.is_qk_norm_last:
+        return "its norms of q and k come behind the rotation; it is run as it is, on native projections"
+    if attention.spec.v_norm is not None:
+        return "its values are normalised; it is run as it is, on native projections"
+    if attention.gate is not None:
+        return "what it attends to is gated; it is run as it is, on native projections"
+    if attention.spec.query_growth is not None:
+        return "its queries grow with their positions; it is run as it is, on native projections"
     return refusal_of_parts([attention.q, attention.k, attention.v]) or refusal_of_parts([attention.o])
-
-
-def _mlp_refusal(mlp: nn.Module, activation: str | None) -> str:
-    if not isinstance(mlp, Mlp):
-        return f"{type(mlp).__name__} is run as it is, on native projections"
-    if activation not in KERNEL_ACTIVATIONS:
-        return f"the kernels have no activation {activation!r}"
-    parts = [part for part in (mlp.gate, mlp.up) if part is not None]
-    return refusal_of_parts(parts) or refusal_of_parts([mlp.down])
-
-
-def _packable(*parts: nn.Module) -> list[Packable]:
-    """Narrow the types of parts that were asked about before."""
-    return [part for part in parts if isinstance(part, Packable)]

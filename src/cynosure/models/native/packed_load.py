@@ -24,6 +24,7 @@ from cynosure.kernels.memory import Arena
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel, OpenModel, open_model
 from cynosure.models.native.graph import AUTO, refusal_of_graph, use_kernels
+from cynosure.models.native.packed_as_read import HEAD, PackedAsRead
 from cynosure.models.native.packed_file import SUFFIX, PackedFile
 from cynosure.models.quantize import QuantEmbedding, QuantLinear
 
@@ -75,8 +76,11 @@ def load_packed(
             file.discard()
     arena = Arena()
     # Copies, whose memory goes as they are packed: a map would stay beside what it became.
-    loaded = opened(is_mapped=False).filled()
-    use_kernels(loaded.graph, loaded.dtype, choice, arena)
+    model = opened(is_mapped=False)
+    assert isinstance(model.graph, Decoder)
+    packing = PackedAsRead(model.graph, arena)
+    loaded = model.filled(first=HEAD, notice=packing.notice)
+    packing.finish()
     if not _plain_linears(loaded.graph):
         file.write(arena)
     return loaded

@@ -14,7 +14,8 @@ from typing import NamedTuple, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import BFloat16, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cynosure.attention import AttentionSpec
@@ -93,29 +94,20 @@ class PageChooser:
             num_tokens: of each sequence, the new ones included.
             block_tables: the pages of each.
         """
-        needed = set[int]()
         for item, count, blocks in zip(chosen, num_tokens, block_tables, strict=True):
             total = -(-count // self._cache.block_size)
             if item is not None and item.num_pages < total:
-                needed.update(blocks[NUM_FIRST : total - NUM_LAST])
-        self._learn(sorted(needed))
+                self._learn(np.array(blocks[NUM_FIRST : total - NUM_LAST], dtype=np.int64))
         num_pages = torch.tensor([0 if item is None else item.num_pages for item in chosen])
         is_checked = torch.tensor([int(item is not None and item.is_checked) for item in chosen])
-        layers = {
-            layer: (
-                PageChoice(bounds, num_pages, is_checked),
-                torch.ones(len(chosen), self._num_heads[layer]),
-            )
-            for layer, bounds in self._bounds.items()
-        }
-        return Choosing(layers)
+        return Choosing(self._bounds, self._num_heads, num_pages, is_checked)
 
-    def _learn(self, blocks: Sequence[int]) -> None:
-        unknown = [block for block in blocks if not self._is_known[block]]
-        if not unknown:
+    def _learn(self, blocks: NDArray[np.int64]) -> None:
+        unknown = blocks[~self._is_known[blocks]]
+        if not len(unknown):
             return
         for layer, bounds in self._bounds.items():
-            learn_natively(self._sources[layer], torch.tensor(unknown), bounds)
+            learn_natively(self._sources[layer], torch.from_numpy(unknown), bounds)
         self._is_known[unknown] = True
 
 
@@ -123,12 +115,27 @@ class PageChooser:
 class Choosing:
     """What the layers of one pass choose by, and what they recall."""
 
-    def __init__(self, layers: Mapping[int, tuple[PageChoice, Float[Tensor, "num_seqs h"]]]) -> None:
-        """Make the structs; `layers` has the choice of each layer, and where it writes what is recalled."""
-        self._layers = layers
-        self._structs: dict[int, CPageChoice] = {
-            layer: lowered_choice(choice, shares) for layer, (choice, shares) in layers.items()
-        }
+    def __init__(
+        self,
+        bounds: Mapping[int, BFloat16[Tensor, "num_blocks h_kv 2 d"]],
+        num_heads: Mapping[int, int],
+        num_pages: Int[Tensor, " num_seqs"],
+        is_checked: Int[Tensor, " num_seqs"],
+    ) -> None:
+        """Make the structs, from each layer's bounds and query heads; see `PageChoice` for the rest."""
+        self._is_checked: list[int] = is_checked.tolist()
+        counts = [num_heads[layer] for layer in bounds]
+        # One piece of memory: a step has a few microseconds for all layers.
+        self._shares = torch.ones(len(self._is_checked) * sum(counts)).split(
+            [len(self._is_checked) * count for count in counts]
+        )
+        first = PageChoice(next(iter(bounds.values())), num_pages, is_checked)
+        self._alive = first
+        like = lowered_choice(first, self._shares[0].view(len(self._is_checked), -1))
+        self._structs: dict[int, CPageChoice] = {}
+        for (layer, own), shares in zip(bounds.items(), self._shares, strict=True):
+            struct = self._structs[layer] = CPageChoice.from_buffer_copy(like)
+            struct.bounds, struct.recalled = own.data_ptr(), shares.data_ptr()
 
     def begin(self, pages: Mapping[int, CPages]) -> None:
         """Have the layers of a program choose."""
@@ -139,12 +146,13 @@ class Choosing:
         """Have them attend to all again; return what was recalled of each sequence that was checked."""
         for layer in self._structs:
             pages[layer].choice = None
-        is_checked = next(iter(self._layers.values()))[0].is_checked.tolist()
-        shares = torch.cat([shares for _, shares in self._layers.values()], 1)
+        if not any(self._is_checked):
+            return (None,) * len(self._is_checked)
+        shares = torch.cat([one.view(len(self._is_checked), -1) for one in self._shares], 1)
         means, least = shares.mean(1).tolist(), shares.amin(1).tolist()
         return tuple(
             Recall(mean, low) if checked else None
-            for checked, mean, low in zip(is_checked, means, least, strict=True)
+            for checked, mean, low in zip(self._is_checked, means, least, strict=True)
         )
 
 

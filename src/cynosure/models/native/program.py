@@ -5,6 +5,8 @@ A layer is seven calls at most, with what it reads and writes:
     qkv = project(norm(x));  qkv = norm(heads of qkv);  qkv, pages = rotate, write(qkv)
     attended = attend(qkv, pages);  x = o(attended) + x;  inner = act(gate(norm(x))) * up(norm(x))
     x = down(inner) + x
+
+A mixture of experts has in the place of the last two what its router, its shared layer and its experts take.
 """
 
 from __future__ import annotations
@@ -20,16 +22,19 @@ from torch import Tensor, nn
 
 from cynosure.attention import AttentionSpec, PagedSource
 from cynosure.attention.backends.native_lowering import ELEMENTS, point_to_source
-from cynosure.attention.positions import Rope, Rotary
+from cynosure.attention.positions import MRope, Rope, Rotary
 from cynosure.attention.spec import Sink
 from cynosure.cache import PagedCache
 from cynosure.kernels.attention import CAttentionCall
+from cynosure.kernels.experts import CExpertsCall
 from cynosure.kernels.kv_write import MAX_HEAD_DIM, CKvWriteCall
-from cynosure.kernels.linear import CLinearCall, Way
+from cynosure.kernels.linear import CLinearCall, Type, Way
 from cynosure.kernels.program import CNormCall, CPages, Program, Step
 from cynosure.models.decoder import Decoder
 from cynosure.models.forward_pass import paged_source
-from cynosure.models.native.layer import NativeAttention, NativeLayer, NativeMlp
+from cynosure.models.native.experts import NativeMoe
+from cynosure.models.native.layer import NativeAttention, NativeLayer
+from cynosure.models.native.mlp import NativeMlp
 from cynosure.models.native_linear import FLOAT_TYPES, NativeLinear, Prologue
 from cynosure.models.norm import Norm
 from cynosure.models.rotary_rows import RotaryRows
@@ -43,7 +48,7 @@ def refusal_of_layers(graph: Decoder, cache: PagedCache) -> str:
         spec = layer.attention.spec.attention
         if spec.sink is not Sink.NONE:
             return f"layer {index} has a sink"
-        if isinstance(spec.position, Rotary) and not isinstance(spec.position, Rope):
+        if isinstance(spec.position, Rotary) and not isinstance(spec.position, Rope | MRope):
             return f"layer {index} rotates by {type(spec.position).__name__}"
         if max(spec.heads.head_dim, spec.heads.v_head_dim) > MAX_HEAD_DIM:
             return f"layer {index} has heads of more than {MAX_HEAD_DIM} channels"
@@ -65,6 +70,28 @@ class Attention:
     struct: CAttentionCall
 
 
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """What mixtures of experts write down between two calls; layers take turns."""
+
+    logits: Float[Tensor, "capacity experts"]
+    gates: Float[Tensor, "capacity 1"]
+    chosen: Int[Tensor, "capacity chosen"]
+    weights: Float[Tensor, "capacity chosen"]
+
+    @classmethod
+    def of(cls, mixtures: Sequence[NativeMoe], capacity: int) -> _Choice:
+        """Reserve what the largest needs."""
+        num_experts = max((moe.num_experts for moe in mixtures), default=0)
+        num_chosen = max((moe.num_chosen for moe in mixtures), default=0)
+        return cls(
+            torch.empty(capacity, num_experts),
+            torch.empty(capacity, 1),
+            torch.empty(capacity, num_chosen, dtype=torch.int64),
+            torch.empty(capacity, num_chosen),
+        )
+
+
 @final
 class LayerProgram:
     """All layers of a decoder, for passes of at most `capacity` tokens."""
@@ -80,23 +107,28 @@ class LayerProgram:
         heads = [attention.spec.attention.heads for attention, _ in layers]
         self._x, self._other = self._buffer(self._hidden), self._buffer(self._hidden)
         self._qkv = self._buffer(max(attention.qkv.out_features for attention, _ in layers))
-        self._inner = self._buffer(max(mlp.inner.out_features for _, mlp in layers))
+        self._inner = self._buffer(max(_inner_width(mlp) for _, mlp in layers))
         self._attended = torch.empty(capacity, max(head.num_heads * head.v_head_dim for head in heads))
         self._lse = torch.empty(capacity, max(head.num_heads for head in heads))
         groups = range(1 + len(cache.windows))
         self._slots = tuple(torch.empty(capacity, dtype=torch.int64) for _ in groups)
-        self._rotary: dict[Rope, RotaryRows] = {}
+        self._rotary: dict[Rope | MRope, RotaryRows] = {}
         self._attentions: dict[AttentionSpec, Attention] = {}
-        self._by_way: list[CLinearCall] = []
+        self._choice = _Choice.of([mlp for _, mlp in layers if isinstance(mlp, NativeMoe)], capacity)
+        self._by_way: list[CLinearCall | CExpertsCall] = []
         self._norms: list[Prologue] = []
         self._steps: list[Step] = []
         self._pages: dict[int, CPages] = {}
         self._parts: list[str] = []
         for attention, mlp in layers:
             self._add_attention(attention)
-            self._add_mlp(mlp)
+            if isinstance(mlp, NativeMoe):
+                self._add_moe(mlp)
+            else:
+                self._add_mlp(mlp)
         self.program, self.parts = Program(self._steps), tuple(self._parts)
-        self._linears = [step.call for step in self._steps if isinstance(step.call, CLinearCall)]
+        calls = [step.call for step in self._steps]
+        self._products = [call for call in calls if isinstance(call, CLinearCall | CExpertsCall)]
         self._norm_calls = [step.call for step in self._steps if isinstance(step.call, CNormCall)]
         self._writes = [step.call for step in self._steps if isinstance(step.call, CKvWriteCall)]
         self._set: tuple[int, Way] = (0, Way.AUTO)
@@ -139,7 +171,7 @@ class LayerProgram:
     def begin(
         self,
         x: Float[Tensor, "n hidden"],
-        positions: Int[Tensor, " n"],
+        positions: Int[Tensor, "*axes n"],
         slots: Sequence[Int[Tensor, " n"]],
         way: Way,
     ) -> None:
@@ -156,7 +188,7 @@ class LayerProgram:
         """Have all calls take so many tokens, and compute in one way."""
         if self._set == (num_tokens, way):
             return
-        for call in self._linears:
+        for call in self._products:
             call.num_rows = num_tokens
         for call in self._by_way:
             call.way = way
@@ -187,6 +219,29 @@ class LayerProgram:
         width = mlp.inner.out_features
         self._linear("gate and up", mlp.inner, self._x, (self._inner, width))
         self._half_end("down", mlp.down, self._inner, width, mlp.post_norm)
+
+    def _add_moe(self, moe: NativeMoe) -> None:
+        """Route, compute what all rows share, and add that and the experts to `x`."""
+        choice = self._choice
+        call = self._linear("router", moe.router, self._x, (choice.logits, moe.num_experts))
+        call.out_type = Type.FLOAT32
+        if moe.shared is not None:
+            width = moe.shared.inner.out_features
+            self._linear("shared expert", moe.shared.inner, self._x, (self._inner, width))
+            self._linear("shared expert", moe.shared.down, self._inner, (self._other, self._hidden), width)
+        if moe.gate is not None:
+            self._linear("shared expert", moe.gate, self._x, (choice.gates, 1)).out_type = Type.FLOAT32
+        call = moe.call()
+        call.type, call.logits = self._type, choice.logits.data_ptr()
+        call.x = call.residual = call.out = self._x.data_ptr()
+        call.x_stride = call.residual_stride = call.out_stride = self._hidden
+        call.chosen, call.weights = choice.chosen.data_ptr(), choice.weights.data_ptr()
+        if moe.shared is not None:
+            call.shared, call.shared_stride = self._other.data_ptr(), self._hidden
+        call.shared_gate = None if moe.gate is None else choice.gates.data_ptr()
+        self._add("experts", Step(call, moe.packed))
+        if not moe.has_one_way:
+            self._by_way.append(call)
 
     def _half_end(
         self, part: str, linear: NativeLinear, source: Tensor, width: int, post_norm: nn.Module | None
@@ -257,16 +312,16 @@ class LayerProgram:
         if scales is not None:
             call.k_scale, call.v_scale = (part.data_ptr() for part in scales)
             pages.k_scale, pages.v_scale = call.k_scale, call.v_scale
-        if isinstance(spec.position, Rope):
+        if isinstance(spec.position, Rope | MRope):
             rows = self._rows_of(spec.position)
             call.cos, call.sin = rows.cos.data_ptr(), rows.sin.data_ptr()
             call.half = call.table_stride = rows.cos.shape[1]
-            call.is_interleaved = int(spec.position.is_interleaved)
+            call.is_interleaved = int(isinstance(spec.position, Rope) and spec.position.is_interleaved)
             call.q, call.num_heads = first, heads.num_heads
             call.q_row_stride, call.q_head_stride = width, heads.head_dim
         return call, pages
 
-    def _rows_of(self, position: Rope) -> RotaryRows:
+    def _rows_of(self, position: Rope | MRope) -> RotaryRows:
         if position not in self._rotary:
             self._rotary[position] = RotaryRows(position, self._dtype, self.capacity)
         return self._rotary[position]
@@ -290,3 +345,10 @@ class LayerProgram:
 def _qkv_width(spec: AttentionSpec) -> int:
     heads = spec.heads
     return heads.num_heads * heads.head_dim + heads.num_kv_heads * (heads.head_dim + heads.v_head_dim)
+
+
+def _inner_width(mlp: NativeMlp | NativeMoe) -> int:
+    """Outputs of the first product of a layer that all rows take."""
+    if isinstance(mlp, NativeMlp):
+        return mlp.inner.out_features
+    return 0 if mlp.shared is None else mlp.shared.inner.out_features
