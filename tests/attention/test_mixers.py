@@ -104,7 +104,8 @@ def test_a_split_anywhere_changes_nothing(name: str, cuts: list[int], seed: int)
     for start, stop in pairwise(edges):
         out, state = mix(spec, part(inputs, start, stop), state)
         outs.append(out)
-    assert off(torch.cat(outs, 1), whole.double()) < TOLERANCE
+    # Both are rounded, each within the tolerance of what is exact.
+    assert off(torch.cat(outs, 1), whole.double()) < 2 * TOLERANCE
     assert state is not None
     assert state.num_tokens == 21
     assert off(state.matrix, last.matrix.double()) < TOLERANCE * float(last.matrix.abs().max().clamp(min=1))

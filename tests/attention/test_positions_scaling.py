@@ -90,7 +90,9 @@ class TestOracle:
         keys = {"factor": factor, "original_max_position_embeddings": TRAINED, **options}
         assert_equals_oracle(Yarn(factor, TRAINED, **options), config(dim, theta, "yarn", **keys))
 
-    @pytest.mark.parametrize(("factor", "low", "high"), [(8.0, 1.0, 4.0), (32.0, 1.0, 4.0), (2.0, 3.0, 20.0)])
+    @pytest.mark.parametrize(
+        ("factor", "low", "high"), [(8.0, 1.0, 4.0), (32.0, 1.0, 4.0), (2.0, 3.0, 20.0), (16.0, 1.0, 1.0)]
+    )
     def test_llama3(self, dim: int, theta: float, factor: float, low: float, high: float) -> None:
         keys = {"low_freq_factor": low, "high_freq_factor": high, "original_max_position_embeddings": TRAINED}
         theirs = config(dim, theta, "llama3", factor=factor, **keys)
@@ -195,7 +197,7 @@ def test_score_scale_is_above_one_where_it_acts() -> None:
         (lambda: Yarn(2.0, 0), "original_max above 0"),
         (lambda: Yarn(2.0, 10, beta_fast=1.0, beta_slow=2.0), "beta_slow <= beta_fast"),
         (lambda: Yarn(2.0, 10, attention_factor=0.0), "attention_factor above 0"),
-        (lambda: Llama3(8.0, 4.0, 1.0, 10), "low < high"),
+        (lambda: Llama3(8.0, 4.0, 1.0, 10), "low <= high"),
         (lambda: LongRope((), (1.0,), 10, 20), "short_factor above 0"),
         (lambda: LongRope((1.0,), (1.0,), 10, 20, factor=-2.0), "factor above 0"),
         (lambda: LongRope((1.0,), (1.0,), 10, 20, attention_factor=-2.0), "attention_factor above 0"),

@@ -45,6 +45,16 @@ def test_whatever_differs_no_name_is_the_same(other: tuple[bytes, ...]) -> None:
     assert not set(other) & set(names_of().pages(KEY, TOKENS))
 
 
+def test_images_name_their_pages_by_all_their_bits() -> None:
+    """What stands in an image's places is longer than a token id; each of its bits counts."""
+    digest = (1 << 255) + 5
+    one, other = ([*TOKENS[:6], *[-1 - number] * 6, *TOKENS[12:]] for number in (digest, digest ^ (1 << 200)))
+    first, second = names_of().pages(KEY, one), names_of().pages(KEY, other)
+    assert first == names_of().pages(KEY, one)
+    assert first[:1] == second[:1] == names_of().pages(KEY, TOKENS)[:1]
+    assert not set(first[1:]) & set(second[1:])
+
+
 def test_sessions_of_two_tenants_have_two_names() -> None:
     mine = names_of().session(KEY, "talk")
     assert mine == names_of().session(KEY, "talk")

@@ -4,6 +4,7 @@ from cynosure.attention.attend import attend
 from cynosure.attention.backends.call import AttentionWeights
 from cynosure.attention.combine import combine
 from cynosure.attention.explain import explain
+from cynosure.attention.memory_source import MemorySource
 from cynosure.attention.plan import AttentionPlan, KeyPlan, QueryPlan
 from cynosure.attention.sources import DenseSource, PagedSource, PageScales, Source
 from cynosure.attention.spec import AttentionSpec, Differential, Gate, Heads, LogN, Score, Sink, TopK
@@ -21,6 +22,7 @@ __all__ = [
     "Heads",
     "KeyPlan",
     "LogN",
+    "MemorySource",
     "PageScales",
     "PagedSource",
     "QueryPlan",

@@ -119,6 +119,11 @@ def _check(
                 f"source {index} has (num_kv_heads, head_dim, v_head_dim) {source.shape} in {source.dtype}; "
                 f"the spec and q want {expected} in {q.dtype}"
             )
+        if source.selection is not None and spec.selection is not None:
+            raise AttentionError(
+                f"source {index} chooses keys by {source.selection} and the spec by {spec.selection}; one "
+                "must do: leave the spec's out"
+            )
         # Once for all layers that share this plan and are of one size.
         place = ("checked", index, type(source), source.size)
         if place not in plan.memo:

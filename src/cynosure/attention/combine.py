@@ -45,9 +45,19 @@ def combine(
             raise AttentionError(f"gate logits must be {tuple(expected)}; got {tuple(gate.shape)}")
         return state.out * torch.sigmoid(gate.to(state.out.dtype)).reshape(*gate.shape[:2], -1)
     if coefficient is not None:
-        first, second = state.out.chunk(2, dim=1)
-        return first - coefficient.to(state.out.dtype) * second
+        return difference(state.out, coefficient)
     return state.out
+
+
+def difference(out: Float[Tensor, "n h d"], coefficient: Float[Tensor, ""]) -> Float[Tensor, "n pairs d"]:
+    """Return the first half of the heads less the second half, times the coefficient."""
+    first, second = out.chunk(2, dim=1)
+    return first - coefficient.to(out.dtype) * second
+
+
+def coefficient_at_first(layer: int) -> float:
+    """Return what a layer's coefficient was before anything was learned (equation 3)."""
+    return 0.8 - 0.6 * math.exp(-0.3 * layer)
 
 
 def differential_coefficient(
@@ -57,4 +67,4 @@ def differential_coefficient(
 ) -> Float[Tensor, ""]:
     """Return `exp(q1.k1) - exp(q2.k2) + 0.8 - 0.6 exp(-0.3 layer)`, layers from 0 (equations 2 and 3)."""
     first, second = torch.dot(queries[0], keys[0]).exp(), torch.dot(queries[1], keys[1]).exp()
-    return first - second + 0.8 - 0.6 * math.exp(-0.3 * layer)
+    return first - second + coefficient_at_first(layer)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Num
 from torch import Tensor
 
 from cynosure.attention.plan import KeyPlan
+from cynosure.attention.spec import TopK
 from cynosure.core.errors import AttentionError
 
 
@@ -39,6 +40,11 @@ class Source(ABC):
     def lies_well(self) -> bool:
         """Whether kernels can point to keys and values: they lie in memory, channels side by side."""
         return False
+
+    @property
+    def selection(self) -> TopK | None:
+        """Which of its keys a query attends to, where the source itself says so."""
+        return None
 
     @abstractmethod
     def check(self, keys: KeyPlan) -> None:

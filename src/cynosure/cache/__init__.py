@@ -8,7 +8,10 @@ from cynosure.cache.page_pool import PagePool
 from cynosure.cache.page_store import PageStore, StoreStatistics
 from cynosure.cache.paged import BLOCK_SIZE, PagedCache, Places, blocks_for, bytes_per_block, cache_dtype
 from cynosure.cache.prefix_tree import Match, MatchEnd, Pin, PrefixStatistics, PrefixTree
-from cynosure.cache.sequence_pages import SequencePages
+from cynosure.cache.sequence_pages import SequencePages, check_books
+from cynosure.cache.state_counts import StateCounts, state_counts
+from cynosure.cache.state_slots import StateSlots
+from cynosure.cache.state_store import LayerState, StatePath, StateShape, StateStore, bytes_per_slot
 from cynosure.cache.window_pages import WindowPages
 
 __all__ = [
@@ -16,6 +19,7 @@ __all__ = [
     "CacheKey",
     "ContiguousCache",
     "LayerShape",
+    "LayerState",
     "Match",
     "MatchEnd",
     "PageCounts",
@@ -29,10 +33,18 @@ __all__ = [
     "PrefixStatistics",
     "PrefixTree",
     "SequencePages",
+    "StateCounts",
+    "StatePath",
+    "StateShape",
+    "StateSlots",
+    "StateStore",
     "StoreStatistics",
     "WindowPages",
     "blocks_for",
     "bytes_per_block",
+    "bytes_per_slot",
     "cache_dtype",
+    "check_books",
     "page_counts",
+    "state_counts",
 ]

@@ -18,7 +18,8 @@ class CacheKey:
     - `adapter`: which adapter is applied; `None` for the bare model.
     - `dtype`: what keys and values are computed and stored in.
     - `bias`: `(first token, end, nats)` of every run of keys whose scores were changed; `-inf` denied them.
-    - `media`: digest of each audio or image behind placeholder tokens, or of an encoder's input, in order.
+    - `media`: digest of an encoder's input: of an image, of features, or of tokens. Among tokens, images tell
+      themselves apart in their places: the whole digest stands there, where other places have token ids.
     - `visibility`: which documents and spans may see each other, where the mask follows the request.
     - `group`: which requests alone share it, where no others may; `None` where all of the tenant's may.
     - `is_reproducible`: whether splits and kernels were fixed, so that the values are the same bit for bit.

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cynosure.cache.state_store import StateShape, StateStore
 from cynosure.core.errors import InputTooLong
 
 
@@ -30,15 +31,26 @@ class LayerShape:
 
 
 class ContiguousCache:
-    """Keys and values of `num_seqs` sequences of at most `max_len` tokens."""
+    """Keys and values of `num_seqs` sequences of at most `max_len` tokens; states of layers that have one.
 
-    def __init__(self, layers: Sequence[LayerShape], num_seqs: int, max_len: int, dtype: torch.dtype) -> None:
+    Sequence `i` has slot `i` of `states`.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[LayerShape],
+        num_seqs: int,
+        max_len: int,
+        dtype: torch.dtype,
+        states: Sequence[StateShape | None] = (),
+    ) -> None:
         """Reserve all rows at once; nothing grows later."""
         rows = num_seqs * max_len
         self.max_len = max_len
         self.lengths = [0] * num_seqs
         self._k = [torch.empty(rows, shape.num_kv_heads, shape.head_dim, dtype=dtype) for shape in layers]
         self._v = [torch.empty(rows, shape.num_kv_heads, shape.v_head_dim, dtype=dtype) for shape in layers]
+        self.states = StateStore(states, num_seqs, dtype) if any(states) else None
 
     @property
     def starts(self) -> list[int]:
@@ -75,11 +87,14 @@ class ContiguousCache:
 
     def advance(self, new_lens: Sequence[int]) -> None:
         """Count the tokens that every layer has written."""
+        if self.states is not None:
+            self.states.commit()
         self.lengths = [length + new for length, new in zip(self.lengths, new_lens, strict=True)]
 
     def crop(self, lengths: Sequence[int]) -> None:
         """Forget all tokens of each sequence from `lengths` on, as if they had never been written."""
         assert all(0 <= new <= old for new, old in zip(lengths, self.lengths, strict=True))
+        assert self.states is None, "a state can't be cut back to an earlier token"
         self.lengths = list(lengths)
 
     def keep(self, seqs: Sequence[int]) -> None:
@@ -90,4 +105,6 @@ class ContiguousCache:
                 tensor.unflatten(0, (len(self.lengths), self.max_len))[rows].flatten(0, 1)
                 for tensor in tensors
             ]
+        if self.states is not None:
+            self.states.keep(seqs)
         self.lengths = [self.lengths[seq] for seq in seqs]

@@ -31,8 +31,12 @@ class PageNames:
         size = self._block_size
         names, above = [], self._hash(b"key", [self._identity, size, asdict(key)])
         for start in range(0, len(token_ids) - size + 1, size):
-            tokens = struct.pack(f"<{size}q", *token_ids[start : start + size])
-            above = self._digest(b"page", above + tokens)
+            tokens = token_ids[start : start + size]
+            if min(tokens) < 0:
+                # What tells an image from all others stands in its places, and fits in no 64 bits.
+                above = self._hash(b"media", [above.hex(), list(tokens)])
+            else:
+                above = self._digest(b"page", above + struct.pack(f"<{size}q", *tokens))
             names.append(above)
         return tuple(names)
 

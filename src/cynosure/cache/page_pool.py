@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from cynosure.cache.state_slots import StateSlots
 from cynosure.cache.window_pages import WindowPages
 from cynosure.core.errors import InputError
 
@@ -16,8 +17,12 @@ class PagePool:
     tree retains it: what it holds may serve again, and it gives way where room is needed. For one thread.
     """
 
-    def __init__(self, num_blocks: int, windows: Sequence[WindowPages] = ()) -> None:
-        """Start with every page free; those of `windows` are given up along with a page's last holder.
+    def __init__(
+        self, num_blocks: int, windows: Sequence[WindowPages] = (), states: StateSlots | None = None
+    ) -> None:
+        """Start with every page free.
+
+        What `windows` hold of a page, and the copy of a state behind it, are given up with its last holder.
 
         Raises:
             InputError: there would be no page.
@@ -28,6 +33,7 @@ class PagePool:
             )
         self.num_blocks = num_blocks
         self.windows = tuple(windows)
+        self.states = states
         self._free = list(reversed(range(num_blocks)))
         self._num_references = [0] * num_blocks
         self._is_retained = [False] * num_blocks
@@ -128,3 +134,5 @@ class PagePool:
             self._free.append(block)
             for window in self.windows:
                 window.forget(block)
+            if self.states is not None:
+                self.states.forget(block)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cynosure.cache.contiguous import LayerShape
 from cynosure.cache.native_write import Pages, why_not_native, write_native
+from cynosure.cache.state_store import StateStore
 from cynosure.cache.window_pages import WindowPages
 from cynosure.core.errors import InputTooLong, UnknownOption
 from cynosure.kernels.memory import prefer_huge_pages
@@ -79,14 +80,16 @@ class PagedCache:
         dtype: torch.dtype,
         block_size: int = BLOCK_SIZE,
         windows: Sequence[WindowPages] = (),
+        states: StateStore | None = None,
     ) -> None:
-        """Reserve all pages at once; nothing grows later."""
+        """Reserve all pages at once; nothing grows later. `states` are those of layers that have one."""
         assert num_blocks > 0
         assert block_size > 0
         self.num_blocks = num_blocks
         self.block_size = block_size
         self.dtype = dtype
         self.windows = tuple(windows)
+        self.states = states
         sizes = [window.window for window in windows]
         self._groups = [1 + sizes.index(shape.window) if shape.window in sizes else 0 for shape in layers]
         counts = [num_blocks, *(window.num_pages + 1 for window in windows)]
@@ -177,8 +180,10 @@ class PagedCache:
 
     @property
     def num_bytes(self) -> int:
-        """What all pages take, in all layers."""
-        return sum(pages.nbytes for group in range(1 + len(self.windows)) for pages in self._parts(group))
+        """What all pages take, in all layers, and all states."""
+        states = 0 if self.states is None else self.states.num_bytes
+        groups = range(1 + len(self.windows))
+        return states + sum(pages.nbytes for group in groups for pages in self._parts(group))
 
     def read_page(self, page: int, group: int = 0) -> bytes:
         """Return what a page holds in all layers of a group, as it lies in memory."""

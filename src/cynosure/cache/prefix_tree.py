@@ -23,6 +23,7 @@ class MatchEnd(Enum):
     `PROMPT_END`: every full page before the last token was found. `NEW_KEY`: nothing is kept under the key.
     `NEW_TOKENS`: no sequence under the key had these tokens here. `EVICTED`: one had, but its page gave way.
     `WINDOW_EVICTED`: pages go on, but of layers with a window, what the next token looks at gave way.
+    `NO_STATE`: pages go on, but of layers with a state, none is kept behind the later ones.
     """
 
     PROMPT_END = "prompt_end"
@@ -30,6 +31,7 @@ class MatchEnd(Enum):
     NEW_TOKENS = "new_tokens"
     EVICTED = "evicted"
     WINDOW_EVICTED = "window_evicted"
+    NO_STATE = "no_state"
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,15 @@ class PrefixTree:
         """Return the pages of the longest known beginning, with a reference each that the caller releases.
 
         The last token is never among them: it is computed again, so that there are logits. Where layers have
-        a window, the beginning ends where all that the next token looks at is kept.
+        a window, the beginning ends where all that the next token looks at is kept; where they have a state,
+        behind a page whose state is kept.
         """
         num_reusable = self._num_reusable(token_ids)
         path, end = self._walk(key, token_ids, num_reusable)
         num_usable = self._num_usable(path)
         if num_usable < len(path):
-            path, end = path[:num_usable], MatchEnd.WINDOW_EVICTED
+            has_state = self.pool.states is not None
+            path, end = path[:num_usable], MatchEnd.NO_STATE if has_state else MatchEnd.WINDOW_EVICTED
         blocks = tuple(page.block for page in path)
         self.pool.share(blocks)
         self._touch(path)
@@ -247,10 +251,13 @@ class PrefixTree:
         assert all(level.pages for level in self._roots.values())
 
     def _num_usable(self, path: Sequence[_Page]) -> int:
-        """Return after how many pages of a path, at most, all windows are whole."""
-        if not self.pool.windows:
+        """Return after how many pages of a path, at most, all windows are whole and a state is kept."""
+        states = self.pool.states
+        if not self.pool.windows and states is None:
             return len(path)
         usable = set(range(len(path) + 1))
+        if states is not None:
+            usable = {0, *(count for count, page in enumerate(path, 1) if states.is_kept(page.block))}
         for window in self.pool.windows:
             run, whole = 0, {0}
             for count, page in enumerate(path, start=1):

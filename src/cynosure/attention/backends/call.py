@@ -18,7 +18,7 @@ from cynosure.attention.masks import Full, Mask, Pad
 from cynosure.attention.plan import AttentionPlan, KeyPlan, QueryPlan
 from cynosure.attention.positions import Disentangled, DistanceVectors, NoPosition, score_bias
 from cynosure.attention.sources import Source
-from cynosure.attention.spec import AttentionSpec
+from cynosure.attention.spec import AttentionSpec, TopK
 from cynosure.attention.state import AttentionState
 from cynosure.attention.stats import Watch
 
@@ -94,6 +94,11 @@ class AttentionCall:
         """The mask that holds for this source: padding always, the spec's unless it is always visible."""
         mask: Mask = Full() if self.keys.is_always_visible else self.spec.mask
         return mask if self.keys.is_pad is None else mask & Pad()
+
+    @property
+    def selection(self) -> TopK | None:
+        """Which keys are chosen by their scores: by the source's own choice, or the spec's."""
+        return self.source.selection or self.spec.selection
 
     @property
     def has_score_bias(self) -> bool:

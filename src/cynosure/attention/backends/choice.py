@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from cynosure.attention.backends.call import AttentionCall, Backend
 from cynosure.attention.backends.flex import FlexBackend
+from cynosure.attention.backends.memory import MemoryBackend
 from cynosure.attention.backends.native import NativeBackend
 from cynosure.attention.backends.reference import ReferenceBackend
 from cynosure.attention.backends.sdpa import SdpaBackend
@@ -24,6 +25,7 @@ BACKENDS: dict[str, Backend] = {
         SdpaBackend(),
         FlexBackend(),
         TiledBackend(),
+        MemoryBackend(),
         ReferenceBackend(),
     )
 }

@@ -28,7 +28,7 @@ class FlexBackend(Backend):
     def refusals(self, call: AttentionCall) -> tuple[str, ...]:
         """Refuse what FlexAttention lacks; see the messages."""
         reasons = []
-        if call.spec.selection is not None:
+        if call.selection is not None:
             reasons.append("a selection needs the scores before the softmax")
         if isinstance(call.spec.position, Disentangled):
             reasons.append("its scores are changed by what they are, not by what they compare")

@@ -45,7 +45,7 @@ class NativeBackend(Backend):
         spec, source, reasons = call.spec, call.source, []
         if call.q.dtype not in ELEMENTS:
             reasons.append(f"the kernels read float32, bfloat16 and float16; q is {call.q.dtype}")
-        if spec.selection is not None:
+        if call.selection is not None:
             reasons.append("a selection ranks the keys of a whole row, and tiles see a part of it")
         if spec.position.adds_bias and not isinstance(spec.position, Alibi | T5Bias):
             reasons.append(f"the kernels don't know the bias of {spec.position!r}")

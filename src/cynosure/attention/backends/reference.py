@@ -27,14 +27,14 @@ class ReferenceBackend(Backend):
         state = AttentionState.identity(call.q.shape[0], heads.num_heads, heads.v_head_dim, call.q)
         parts = [_attend_sequence(call, seq) for seq in range(len(call.queries.offsets) - 1)]
         if not parts:
-            return state if call.watch is None else _watched(call, state, [])
+            return state if call.watch is None else watched(call, state, [])
         state = AttentionState(
             torch.cat([part.out for part in parts]), torch.cat([part.lse for part in parts])
         )
         return (
             state
             if call.watch is None
-            else _watched(call, state, [part.stats for part in parts if part.stats])
+            else watched(call, state, [part.stats for part in parts if part.stats])
         )
 
 
@@ -46,9 +46,9 @@ def dense_scores(call: AttentionCall, seq: int) -> Float[Tensor, "h q k"]:
     q = call.q[call.rows(seq)].transpose(0, 1).to(dtype)
     scores = call.scores_of(q, k.to(dtype), grid)
     scores = scores.masked_fill(~call.mask.allowed(grid), float("-inf"))
-    if call.spec.selection is None:
+    if call.selection is None:
         return scores
-    kept = selected_keys(call.spec.selection, scores, q, k.to(dtype))
+    kept = selected_keys(call.selection, scores, q, k.to(dtype))
     return scores.masked_fill(~kept, float("-inf"))
 
 
@@ -86,7 +86,7 @@ def _observe(
             scores.masked_fill(segments != segment, float("-inf")) if segments.numel() else scores
             for segment in range(call.num_segments)
         ]
-        mass = torch.stack([_logsumexp(part) for part in parts], -1)
+        mass = torch.stack([logsumexp(part) for part in parts], -1)
     if watch.entropy:
         mean = (weights * scores.masked_fill(torch.isneginf(scores), 0.0)).sum(-1)
     if watch.max_logit:
@@ -107,13 +107,14 @@ def top_of(scores: Float[Tensor, "n w k"], count: int) -> tuple[Float[Tensor, "n
     return values[..., :count], columns[..., :count].where(~torch.isneginf(values[..., :count]), 0)
 
 
-def _logsumexp(scores: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead"]:
+def logsumexp(scores: Float[Tensor, "*lead k"]) -> Float[Tensor, "*lead"]:
+    """Return the log of the sum of exponentials over keys; `-inf` where there are none."""
     if not scores.shape[-1]:
         return scores.new_full(scores.shape[:-1], float("-inf"))
     return scores.logsumexp(-1)
 
 
-def _watched(call: AttentionCall, state: AttentionState, parts: list[Stats]) -> AttentionState:
+def watched(call: AttentionCall, state: AttentionState, parts: list[Stats]) -> AttentionState:
     """Join the sequences' observations; the sink's share is empty until `attend` merges the sink."""
     assert call.watch is not None
     num_watched = len(call.watched_heads)

@@ -43,7 +43,7 @@ class SdpaBackend(Backend):
             reasons.append("the kernel can't bend scores (softcap)")
         if spec.score.log_n is not None and call.q.dtype.itemsize < 4:
             reasons.append("log-n would be rounded into queries of 16 bits: the kernel takes one scale")
-        if spec.selection is not None:
+        if call.selection is not None:
             reasons.append("a selection needs the scores before the softmax")
         if self._needs_mask(call):
             cells = max((grid.shape[0] * grid.shape[1] for grid in call.grids), default=0)

@@ -38,7 +38,7 @@ class TiledBackend(Backend):
 
     def refusals(self, call: AttentionCall) -> tuple[str, ...]:
         """Refuse selections, whose scorer looks at a whole row."""
-        if call.spec.selection is not None:
+        if call.selection is not None:
             return ("a selection ranks the keys of a whole row, and tiles see a part of it",)
         return ()
 

@@ -51,13 +51,21 @@ def run_stepwise(
     """Go on from `state` one token at a time; return what each token read, and the last state."""
     read = torch.empty_like(tokens.v)
     for at in range(tokens.v.shape[1]):
+        # A state is large: after the product with its decay, which is a copy, nothing as large is made.
         decayed = tokens.log_decay[:, at].exp().unsqueeze(-1) * state
         k, u = tokens.k[:, at], tokens.v[:, at]
         if tokens.delta_write is not None:
-            u = tokens.delta_write[:, at].unsqueeze(-1) * (u - (k.unsqueeze(-1) * decayed).sum(-2))
-        state = decayed + k.unsqueeze(-1) * u.unsqueeze(-2)
-        read[:, at] = (tokens.q[:, at].unsqueeze(-1) * state).sum(-2)
+            u = tokens.delta_write[:, at].unsqueeze(-1) * (u - _recall(k, decayed))
+        state = decayed.addcmul_(k.unsqueeze(-1), u.unsqueeze(-2))
+        read[:, at] = _recall(tokens.q[:, at], state)
     return read, state
+
+
+def _recall(
+    key: Float[Tensor, "batch heads k"], state: Float[Tensor, "batch heads k v"]
+) -> Float[Tensor, "batch heads v"]:
+    """`S^T key`, a head at a time."""
+    return (key.unsqueeze(-2) @ state).squeeze(-2)
 
 
 def run_chunked(

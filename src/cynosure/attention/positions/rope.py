@@ -92,7 +92,8 @@ class MRope(Rotary):
         is_interleaved_sections: axes take turns (Qwen3-VL), not runs (Qwen2-VL).
         max_model_len: declared maximum length; scalings that look at the current length need it.
 
-    A text token has the same position on every axis, and is then rotated as by `Rope`.
+    A text token has the same position on every axis, and is then rotated as by `Rope`. Positions of one axis
+    are taken as such.
     """
 
     dim: int
@@ -136,11 +137,13 @@ class MRope(Rotary):
         """Return radians per position of each pair."""
         return self.scaling.inverse_frequencies(self.dim, self.theta, self.max_model_len, dtype)
 
-    def tables(self, positions: Int[Tensor, "axes n"], dtype: torch.dtype = torch.float32) -> RotaryTable:
+    def tables(self, positions: Int[Tensor, "*axes n"], dtype: torch.dtype = torch.float32) -> RotaryTable:
         """Return the table of `positions` for tensors of `dtype`; every layer of this kind can reuse it."""
+        if positions.dim() == 1:
+            positions = positions.expand(len(self.sections), -1)
         return self._tables(positions, dtype, self.scaling.attention_scaling)
 
-    def rotate(self, x: Float[Tensor, "n h d"], positions: Int[Tensor, "axes n"]) -> Float[Tensor, "n h d"]:
+    def rotate(self, x: Float[Tensor, "n h d"], positions: Int[Tensor, "*axes n"]) -> Float[Tensor, "n h d"]:
         """Put unrotated `x` at `positions`."""
         return apply(x, self.tables(positions, x.dtype))
 

@@ -131,7 +131,7 @@ class Llama3(RopeScaling):
     """Divide slow frequencies by `factor`, keep fast ones, blend between (Llama 3.1).
 
     `low` and `high` (`low_freq_factor`, `high_freq_factor`) are the turns over `original_max` positions
-    under which a frequency is slow and over which it is fast.
+    under which a frequency is slow and over which it is fast; where they are one (Llama 4), none is between.
     """
 
     factor: float
@@ -142,9 +142,9 @@ class Llama3(RopeScaling):
     def __post_init__(self) -> None:
         """Check the numbers."""
         require_positive("Llama3", factor=self.factor, low=self.low, original_max=self.original_max)
-        if not self.low < self.high:
+        if self.low > self.high:
             raise AttentionError(
-                f"Llama3 scaling needs low < high, got {self.low} and {self.high}; swap them"
+                f"Llama3 scaling needs low <= high, got {self.low} and {self.high}; swap them"
             )
 
     @property
@@ -158,7 +158,7 @@ class Llama3(RopeScaling):
         """Return the blended series."""
         trained = 1.0 / wavelengths(dim, theta, dtype)
         period = 2 * math.pi / trained
-        weight = (self.original_max / period - self.low) / (self.high - self.low)
+        weight = (self.original_max / period - self.low) / ((self.high - self.low) or 1.0)
         blended = (1 - weight) * trained / self.factor + weight * trained
         slow, fast = period > self.original_max / self.low, period < self.original_max / self.high
         return torch.where(slow, trained / self.factor, torch.where(fast, trained, blended))
