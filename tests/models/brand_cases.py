@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.models import newer_cases
 from tests.models.decoder_cases import VOCAB, Case
 
 _SIZES: dict[str, object] = {
@@ -236,4 +237,5 @@ CASES: dict[str, Case] = {
     "opt": Case("OPTForCausalLM", _OPT),
     "opt-no-biases": Case("OPTForCausalLM", {**_OPT, "enable_bias": False, "tie_word_embeddings": False}),
     "phi": Case("PhiForCausalLM", {**_SIZES, "rope_parameters": _HALF_ROPE}),
+    **newer_cases.CASES,
 }

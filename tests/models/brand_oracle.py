@@ -21,6 +21,8 @@ from tests.models.decoder_oracle import LENGTHS, Check, Pair, gap, in_chunks
 
 #: Of the first prompt; the second request goes on differently from here, behind pages that it finds.
 NUM_COMMON = 40
+#: The oracle takes a query's growth from its place in the batch.
+COUNT_PADDING = ("Llama4ForCausalLM",)
 
 
 @lru_cache(maxsize=len(CASES))
@@ -28,6 +30,7 @@ def pair_of(case_name: str) -> Pair:
     return make_pair(case_name)
 
 
+@torch.inference_mode(False)  # kept for tests that come later, whoever asks first
 @torch.no_grad()
 def make_pair(case_name: str) -> Pair:
     case = CASES[case_name]
@@ -45,6 +48,13 @@ def chunked(pair: Pair) -> float:
         sizes = [size] * num_whole + [rest] * bool(rest)
         worst = max(worst, gap(in_chunks(pair.graph, prompt[:length], sizes), expected[:length]))
     return worst
+
+
+def padded(pair: Pair) -> float:
+    """Padded batches; those of an oracle that counts the padding as positions of a text prove nothing."""
+    if type(pair.oracle).__name__ in COUNT_PADDING:
+        return decoder_oracle.ours_padded(pair)
+    return decoder_oracle.padded(pair)
 
 
 def paged(pair: Pair) -> float:
@@ -87,7 +97,7 @@ CHECKS: dict[str, Check] = {
     "prefill": decoder_oracle.prefill,
     "chunked": chunked,
     "packed": decoder_oracle.packed,
-    "padded": decoder_oracle.padded,
+    "padded": padded,
     "paged": paged,
     "engine": engine,
 }

@@ -11,9 +11,13 @@ import torch
 from cynosure.attention import AttentionSpec
 from cynosure.attention.masks import And, Full, Mask, Window
 from cynosure.attention.positions import NoPosition, NoScaling, Rope
+from cynosure.models.altup import Laurel
 from cynosure.models.decoder import Decoder
 from cynosure.models.decoder_spec import DecoderSpec, LayerSpec
+from cynosure.models.differential_attention import DifferentialAttention, DifferentialSpec
+from cynosure.models.mla_attention import MlaAttention
 from cynosure.models.self_attention import SelfAttention, SelfAttentionSpec
+from cynosure.models.shared_attention import SharedAttention, SharedAttentionSpec
 
 SpecChange = Callable[[DecoderSpec], DecoderSpec]
 WeightChange = Callable[[Decoder], None]
@@ -21,7 +25,7 @@ WeightChange = Callable[[Decoder], None]
 
 def attention_change(change: Callable[[AttentionSpec], AttentionSpec]) -> SpecChange:
     def changed(layer: LayerSpec) -> LayerSpec:
-        assert isinstance(layer.attention, SelfAttentionSpec)
+        assert isinstance(layer.attention, SelfAttentionSpec | SharedAttentionSpec | DifferentialSpec)
         return replace(layer, attention=replace(layer.attention, attention=change(layer.attention.attention)))
 
     return lambda spec: replace(spec, layers=tuple(map(changed, spec.layers)))
@@ -75,7 +79,7 @@ SPEC_CHANGES: dict[str, SpecChange] = {
 def _swap_heads(graph: Decoder) -> None:
     """Exchange the queries of the first and the last head, which belong to different groups."""
     for block in graph.modules():
-        if isinstance(block, SelfAttention):
+        if isinstance(block, SelfAttention | SharedAttention | DifferentialAttention):
             heads = block.spec.attention.heads
             rows = torch.arange(heads.num_heads * heads.head_dim).unflatten(0, (heads.num_heads, -1))
             rows = rows[[heads.num_heads - 1, *range(1, heads.num_heads - 1), 0]].flatten()
@@ -87,20 +91,56 @@ def _shift_positions(graph: Decoder) -> None:
     graph.positions.weight = torch.nn.Parameter(graph.positions.weight.roll(1, 0), requires_grad=False)
 
 
-WEIGHT_CHANGES: dict[str, WeightChange] = {"heads swapped": _swap_heads, "positions + 1": _shift_positions}
+def _change_coefficients(graph: Decoder) -> None:
+    for block in graph.modules():
+        if isinstance(block, DifferentialAttention):
+            block.first_q = torch.nn.Parameter(torch.zeros_like(block.first_q), requires_grad=False)
+
+
+def _swap_latent_heads(graph: Decoder) -> None:
+    """Exchange the keys of two heads."""
+    for block in graph.modules():
+        if isinstance(block, MlaAttention):
+            order = [1, 0, *range(2, block.w_k.shape[0])]
+            block.w_k = torch.nn.Parameter(block.w_k[order], requires_grad=False)
+
+
+def _forget_layer_embeddings(graph: Decoder) -> None:
+    assert graph.altup is not None
+    table = graph.altup.embed
+    table.weight = torch.nn.Parameter(torch.zeros_like(table.weight), requires_grad=False)
+
+
+def _forget_laurel(graph: Decoder) -> None:
+    for block in graph.modules():
+        if isinstance(block, Laurel):
+            block.norm.weight = torch.nn.Parameter(torch.zeros_like(block.norm.weight), requires_grad=False)
+
+
+WEIGHT_CHANGES: dict[str, WeightChange] = {
+    "heads swapped": _swap_heads,
+    "positions + 1": _shift_positions,
+}
+#: Of the later brands alone.
+LATER_WEIGHT_CHANGES: dict[str, WeightChange] = {
+    "latent heads swapped": _swap_latent_heads,
+    "coefficients changed": _change_coefficients,
+    "layer embeddings forgotten": _forget_layer_embeddings,
+    "laurel forgotten": _forget_laurel,
+}
 
 
 def mutant(graph: Decoder, name: str, more: Mapping[str, SpecChange] = MappingProxyType({})) -> Decoder:
     """Return the same weights in a graph with one fault, of those here or of `more`."""
-    changes = {**SPEC_CHANGES, **more}
+    changes, weights = {**SPEC_CHANGES, **more}, {**WEIGHT_CHANGES, **LATER_WEIGHT_CHANGES}
     spec = changes[name](graph.spec) if name in changes else graph.spec
-    assert name in WEIGHT_CHANGES or spec != graph.spec, f"{name} changes nothing here"
+    assert name in weights or spec != graph.spec, f"{name} changes nothing here"
     with torch.device("meta"):
         copy = Decoder(spec)
     missing, _ = copy.load_state_dict(graph.state_dict(), strict=False, assign=True)
     assert not missing
-    if name in WEIGHT_CHANGES:
-        WEIGHT_CHANGES[name](copy)
+    if name in weights:
+        weights[name](copy)
     return copy
 
 

@@ -5,40 +5,32 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
-from pathlib import Path
+from functools import cached_property, lru_cache
 
 import torch
-import transformers
 from torch import Tensor
 
 from cynosure.models.batch import Batch
 from cynosure.models.image_decoder import ImageDecoder
-from cynosure.models.load import load
+from tests.models import image_oracle
 from tests.models.encoder_oracle import gap
-from tests.models.image_decoder_cases import CASES, IMAGE_ID, VOCAB
-from tests.models.vision_cases import Case
-from tests.models.vision_oracle import randomise
+from tests.models.image_decoder_cases import CASES, IMAGE_ID
+from tests.models.image_oracle import Written, write
 
-TOLERANCE = 1e-4
 #: Images in each text: none, one, and two.
 NUM_IMAGES = (2, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
-    """The oracle, and our graph with the same weights."""
+class Pair(Written):
+    """The oracle, our graph with the same weights, and what both read."""
 
-    case: Case
-    oracle: transformers.PreTrainedModel
-    graph: ImageDecoder
-    folder: Path
+    @property
+    def graph(self) -> ImageDecoder:
+        assert isinstance(self.model.graph, ImageDecoder)
+        return self.model.graph
 
     @cached_property
     def pixels(self) -> list[Tensor | None]:
@@ -74,25 +66,7 @@ class Pair:
 
 @lru_cache(maxsize=len(CASES))
 def pair_of(case_name: str) -> Pair:
-    return make_pair(CASES[case_name])
-
-
-@torch.no_grad()
-def make_pair(case: Case) -> Pair:
-    """Write a random checkpoint to disk, and load it back."""
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    model_class = getattr(transformers, case.architecture)
-    config = model_class.config_class(**deepcopy(case.settings), attn_implementation="eager")
-    oracle = model_class(config).eval()
-    randomise(oracle, case.seed)
-    folder = Path(tempfile.mkdtemp(prefix="parity-"))
-    weakref.finalize(oracle, shutil.rmtree, folder, ignore_errors=True)
-    oracle.save_pretrained(folder)
-    graph = load(folder, dtype="float32").graph
-    assert isinstance(graph, ImageDecoder)
-    assert graph.spec.vocab_size == VOCAB
-    return Pair(case, oracle, graph, folder)
+    return write(CASES[case_name], Pair)
 
 
 def alone(pair: Pair, graph: ImageDecoder | None = None) -> float:
@@ -127,19 +101,9 @@ def in_steps(pair: Pair) -> float:
 CHECKS: dict[str, Callable[[Pair], float]] = {"alone": alone, "packed": packed, "in steps": in_steps}
 
 
-@torch.no_grad()
-def errors_of(pair: Pair) -> dict[str, float]:
+def errors_of(case_name: str) -> dict[str, float]:
     """Run every check."""
-    return {name: check(pair) for name, check in CHECKS.items()}
+    return image_oracle.errors_of(pair_of(case_name), CHECKS)
 
 
-def measure(architecture: str) -> float:
-    """The largest error over all cases and checks of an architecture."""
-    names = [name for name, case in CASES.items() if case.architecture == architecture]
-    return max(max(errors_of(pair_of(name)).values()) for name in names)
-
-
-IMAGE_DECODER_CASES: dict[str, Callable[[], float]] = {
-    architecture: partial(measure, architecture)
-    for architecture in dict.fromkeys(case.architecture for case in CASES.values())
-}
+IMAGE_DECODER_CASES: dict[str, Callable[[], float]] = image_oracle.by_architecture(CASES, errors_of)

@@ -26,17 +26,25 @@ from tests.models.decoder_oracle import TOLERANCE, gap, logits_of, peakedness
 #: Brands whose published graph rotates whole heads, whatever their config says.
 WHOLLY_ROTARY = (
     *("mixtral", "olmoe", "qwen2-moe", "olmo2", "smollm3", "granite", "starcoder2", "falcon-7b", "cohere2"),
-    *("exaone4", "ernie", "helium", "seed-oss"),
+    *("exaone4", "ernie", "helium", "seed-oss", "llama4", "minicpm3", "diffllama", "cohere", "gemma", "olmo"),
 )
 #: Why a layer is not served whole by kernels, where it has arithmetic that they do not know.
 KERNELS_REFUSE = {
     **dict.fromkeys(("olmo2", "olmo3", "exaone4", "exaone4-no-windows"), "no norm before them"),
-    "granite": "scaled before they are added",
-    "mpt-clipped": "clipped",
+    **dict.fromkeys(("granite", "granite-moe", "minicpm3"), "scaled before they are added"),
+    **dict.fromkeys(("mpt-clipped", "olmo-clipped"), "clipped"),
+    **dict.fromkeys(("hunyuan", "hunyuan-biases"), "behind the rotation"),
+    **dict.fromkeys(("ministral3", "ministral3-window"), "grow with their positions"),
+    **dict.fromkeys(("gemma3n", "gemma3n-second-active"), "several vectors"),
+    **dict.fromkeys(("diffllama", "diffllama-biases"), "DifferentialAttention"),
     **dict.fromkeys(
-        ("gpt-neox", "falcon-7b", "falcon-40b", "falcon-11b", "cohere2", "phi", "gptj"), "parallel"
+        ("gpt-neox", "falcon-7b", "falcon-40b", "falcon-11b", "cohere", "cohere2", "phi", "gptj"),
+        "parallel",
     ),
 }
+
+
+YARN = {"rope_type": "yarn", "rope_theta": 500.0, "factor": 4.0, "original_max_position_embeddings": 32}
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +72,8 @@ def test_faults_are_noticed(name: str) -> None:
 
 def test_every_case_and_every_fault_is_used() -> None:
     assert FAULTS.keys() == CASES.keys()
-    assert set().union(*FAULTS.values()) >= brand_mutants.SPEC_CHANGES.keys()
+    own = {*brand_mutants.SPEC_CHANGES, *decoder_mutants.LATER_WEIGHT_CHANGES}
+    assert set().union(*FAULTS.values()) >= own
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -72,7 +81,8 @@ def test_the_pool_codes_and_kernels_take_every_brand(name: str) -> None:
     """A card before any weight is read; weights in eight bits; kernels, or a reason for each part without."""
     pair, prompt = pair_of(name), pair_of(name).prompts[1]
     card = describe(ServedModel("tiny", str(pair.folder), dtype="float32")).card
-    assert card.weight_bytes == sum(p.numel() * 4 for p in pair.graph.parameters())
+    held = [*pair.graph.parameters(), *pair.graph.buffers()]
+    assert card.weight_bytes == sum(tensor.numel() * 4 for tensor in held)
     coded = load(pair.folder, dtype="float32", quantize="int8").graph
     assert isinstance(coded, Decoder)
     ours, plain = logits_of(coded, prompt), logits_of(pair.graph, prompt)
@@ -82,7 +92,9 @@ def test_the_pool_codes_and_kernels_take_every_brand(name: str) -> None:
         assert report.num_native > 0
         twin = replace(pair, model=replace(pair.model, graph=copy.deepcopy(pair.graph)))
         assert engine(twin, kernels="native") <= TOLERANCE
-        assert KERNELS_REFUSE.get(name, "") in report.refused.get("layers.0.attention", "")
+        assert KERNELS_REFUSE.get(name, "") in report.refused.get(
+            "layers.0.attention", report.refused.get("layers.0", "")
+        )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -140,6 +152,57 @@ def test_an_unknown_key_is_refused_by_name(name: str) -> None:
         ("opt", {"_remove_final_layer_norm": True}, "_remove_final_layer_norm"),
         ("phi", {"qk_layernorm": True}, "qk_layernorm"),
         ("phi", {"num_key_value_heads": 3}, "3 heads"),
+        ("llama4", {"layer_types": ["sliding_attention"] * 3}, "sliding_attention"),
+        ("llama4", {"attention_chunk_size": None}, "attention_chunk_size"),
+        ("llama4", {"num_experts_per_tok": 7}, "num_experts_per_tok"),
+        ("llama4", {"head_dim": None}, "head_dim"),
+        ("llama4", {"no_rope_layers": [1, 2, 1]}, "no_rope_layers"),
+        ("llama4", {"rope_parameters": YARN}, "use_qk_norm"),
+        ("llama4", {"for_llm_compressor": True}, "for_llm_compressor"),
+        ("minicpm3", {"num_key_value_heads": 2}, "num_key_value_heads"),
+        ("minicpm3", {"scale_depth": None}, "scale_depth"),
+        ("minicpm3", {"hidden_size": 66, "v_head_dim": None}, "v_head_dim"),
+        ("deepseek-v32", {"q_lora_rank": None}, "q_lora_rank"),
+        ("deepseek-v32", {"index_head_dim": 6}, "index_head_dim"),
+        ("deepseek-v32", {"mlp_layer_types": ["sparse", "dense"]}, "mlp_layer_types"),
+        ("deepseek-v32", {"layer_types": ["full_attention"] * 2}, "layer_types"),
+        ("deepseek-v32", {"quantization_config": {"quant_method": "fp8"}}, "quantization_config"),
+        ("deepseek-v2", {"topk_method": "noaux_tc"}, "topk_method"),
+        ("deepseek-v2", {"norm_topk_prob": True}, "norm_topk_prob"),
+        ("deepseek-v2", {"n_group": 5}, "n_group"),
+        ("deepseek-v2", {"num_experts_per_tok": 7}, "num_experts_per_tok"),
+        ("gemma", {"hidden_activation": "relu"}, "hidden_activation"),
+        ("gemma", {"hidden_act": "silu"}, "hidden_act"),
+        ("gemma", {"head_dim": None}, "head_dim"),
+        ("gemma", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        ("olmo", {"layer_norm_eps": 1e-6}, "layer_norm_eps"),
+        ("hunyuan", {"use_cla": True}, "use_cla"),
+        ("hunyuan", {"use_qk_norm": False}, "use_qk_norm"),
+        ("hunyuan", {"attention_head_dim": 16}, "attention_head_dim"),
+        ("hunyuan", {"rope_parameters": {"rope_type": "linear", "alpha": 9.0}}, "rope_type"),
+        ("ministral", {"layer_types": ["chunked_attention"] * 2}, "layer_types"),
+        ("ministral3", {"rope_parameters": None}, "rope_parameters"),
+        ("ministral3", {"head_dim": None}, "head_dim"),
+        ("ministral3", {"rope_parameters": YARN}, "llama_4_scaling_beta"),
+        ("ministral3-window", {"max_position_embeddings": 64}, "max_position_embeddings"),
+        ("diffllama", {"num_key_value_heads": 1}, "num_key_value_heads"),
+        ("diffllama", {"sliding_window": 9}, "sliding_window"),
+        ("gemma3n", {"num_kv_shared_layers": 4}, "num_kv_shared_layers"),
+        ("gemma3n", {"altup_active_idx": 3}, "altup_active_idx"),
+        ("gemma3n", {"intermediate_size": [96, 96]}, "intermediate_size"),
+        (
+            "gemma3n",
+            {"activation_sparsity_pattern": [1.0, 0.0, 0.0, 0.0, 0.0]},
+            "activation_sparsity_pattern",
+        ),
+        ("gemma3n", {"layer_types": ["chunked_attention"] * 5}, "layer_types"),
+        ("arcee", {"is_gated": True}, "is_gated"),
+        ("nemotron", {"rms_norm_eps": 1e-5}, "rms_norm_eps"),
+        ("cohere", {"use_qk_norm": True}, "use_qk_norm"),
+        ("cohere", {"rope_parameters": None}, "rope_theta"),
+        ("glm4-moe", {"scoring_func": "softmax"}, "scoring_func"),
+        ("glm4-moe", {"n_group": 5}, "n_group"),
+        ("granite-moe", {"num_experts_per_tok": 7}, "num_experts_per_tok"),
     ],
 )
 def test_a_key_that_changes_the_maths_is_refused_by_name(
@@ -209,6 +272,38 @@ OLD_ROPE = {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": None}
         ),
         ("gptj", {"rotary": True, "scale_attn_weights": True, "n_inner": None, "summary_use_proj": True}),
         ("phi", {**OLD_ROPE, "partial_rotary_factor": 0.5, "resid_pdrop": 0.1}),
+        ("llama4", {**OLD_ROPE, "rms_norm_eps": None, "use_qk_norm": None, "for_llm_compressor": False}),
+        ("llama4-no-norms", {"no_rope_layers": [], "moe_layers": None, "layer_types": None}),
+        ("minicpm3", {**OLD_ROPE, "qk_head_dim": None, "head_dim": None, "rms_norm_eps": None}),
+        ("minicpm3-dense-queries", {"v_head_dim": None, "mlp_bias": None}),
+        ("deepseek-v32", {"mlp_layer_types": None, "first_k_dense_replace": 1, "layer_types": None}),
+        ("deepseek-v32", {**OLD_ROPE, "rope_interleave": True, "scoring_func": "sigmoid", "mlp_bias": None}),
+        ("deepseek-v2-lite", {**OLD_ROPE, "topk_method": "greedy", "n_group": 1, "topk_group": 1}),
+        ("gemma", {**OLD_ROPE, "hidden_act": "gelu", "hidden_activation": None}),
+        ("olmo", {**OLD_ROPE, "clip_qkv": None, "hidden_act": None}),
+        (
+            "hunyuan",
+            {
+                "rope_parameters": None,
+                "rope_theta": 500.0,
+                "rope_scaling": {
+                    **{"type": "dynamic", "alpha": 9.0, "factor": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0},
+                    **{"beta_fast": 32, "beta_slow": 1},
+                },
+                "attention_head_dim": 24,
+                "use_qk_norm": True,
+                "use_cla": False,
+                "cla_share_factor": 2,
+            },
+        ),
+        ("ministral", {**OLD_ROPE, "attention_dropout": 0.1}),
+        ("diffllama", {**OLD_ROPE, "rms_norm_eps": None, "lambda_std_dev": 0.2}),
+        ("gemma3n", {"altup_coef_clip": 1.0, "altup_correct_scale": None, "rms_norm_eps": 1e-5}),
+        ("arcee", {**OLD_ROPE, "rms_norm_eps": None, "hidden_act": None, "mlp_bias": None}),
+        ("nemotron", {**OLD_ROPE, "norm_eps": None, "hidden_act": None, "partial_rotary_factor": 0.5}),
+        ("cohere", {**OLD_ROPE, "layer_norm_eps": None, "use_qk_norm": None, "tie_word_embeddings": None}),
+        ("glm4-moe", {**OLD_ROPE, "partial_rotary_factor": 0.5, "num_nextn_predict_layers": 1}),
+        ("granite-moe", OLD_ROPE),
         ("gpt-bigcode", {"num_key_value_heads": None, "inference_runner": 0, "summary_type": "cls_index"}),
         (
             "mpt",

@@ -23,6 +23,7 @@ from tests.models.decoder_oracle import (
     pair_of,
     peakedness,
 )
+from tests.models.mixer_oracle import MIXER_CASES
 from tests.models.moe_oracle import MOE_CASES
 
 pytestmark = pytest.mark.usefixtures("no_grad")
@@ -81,7 +82,16 @@ def test_scalings_by_length_differ_elsewhere(name: str) -> None:
     assert gap(logits_of(pair.graph, pair.prompts[1]), pair.expected[1]) > 10 * TOLERANCE
 
 
+#: Decoders in files of both texts and images, which `test_text_half.py` holds against those alone.
+TEXT_HALVES = (
+    "Gemma3nForConditionalGeneration",
+    "Llama4ForConditionalGeneration",
+    "Mistral3ForConditionalGeneration",
+)
+
+
 def test_every_decoder_in_the_table_is_measured() -> None:
     decoders = {name for name, brand in BRANDS.items() if brand.kind is ModelKind.DECODER}
     # MPT has two names, one in its authors' files and one in transformers'.
-    assert decoders == {*DECODER_CASES, *MOE_CASES, *BRAND_CASES, "MPTForCausalLM"}
+    measured = {*DECODER_CASES, *MOE_CASES, *BRAND_CASES, *MIXER_CASES}
+    assert decoders == {*measured, "MPTForCausalLM", *TEXT_HALVES}

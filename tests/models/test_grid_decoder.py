@@ -11,9 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cynosure.attention.positions import AxialRope, MRope
-from cynosure.core.errors import InputError, UnsupportedArchitecture, UnsupportedConfig
-from cynosure.engine.pool import ServedModel
-from cynosure.engine.pool.read_card import describe
+from cynosure.core.errors import InputError, UnsupportedConfig
 from cynosure.models.batch import Batch
 from cynosure.models.config_reader import read_config
 from cynosure.models.decoder_spec import LayerSpec
@@ -24,7 +22,8 @@ from cynosure.models.load import load, read_spec
 from cynosure.models.native.graph import use_kernels
 from cynosure.models.self_attention import SelfAttentionSpec
 from tests.models.grid_decoder_cases import CASES, VIDEO_ID
-from tests.models.grid_decoder_oracle import GRIDS, TOLERANCE, alone, errors_of, make_pair, pair_of
+from tests.models.grid_decoder_oracle import GRIDS, Pair, alone, errors_of, pair_of
+from tests.models.image_oracle import TOLERANCE, write
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
@@ -37,7 +36,7 @@ def no_grad() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_equals_transformers(name: str) -> None:
-    errors = errors_of(pair_of(name))
+    errors = errors_of(name)
     assert max(errors.values()) <= TOLERANCE, errors
 
 
@@ -113,14 +112,9 @@ def test_kernels_take_the_layers() -> None:
     assert alone(pair, graph) <= TOLERANCE
 
 
-def test_no_server_answers_with_images() -> None:
-    with pytest.raises(UnsupportedArchitecture, match="images"):
-        describe(ServedModel("tiny", str(pair_of("qwen2-vl").folder), dtype="float32"))
-
-
 def test_published_files_have_the_keys_of_the_decoder_outside() -> None:
     """Their config is flat, with the names of that time; the tower says its patch size twice."""
-    pair = make_pair(CASES["qwen2-vl"])
+    pair = write(CASES["qwen2-vl"], Pair)
     path = pair.folder / "config.json"
     config = json.loads(path.read_text())
     text = config.pop("text_config")
@@ -138,7 +132,7 @@ def test_published_files_have_the_keys_of_the_decoder_outside() -> None:
 
 
 def test_newer_files_name_tensors_in_another_way() -> None:
-    pair = make_pair(CASES["qwen2-vl"])
+    pair = write(CASES["qwen2-vl"], Pair)
     path = pair.folder / "model.safetensors"
 
     def new(name: str) -> str:

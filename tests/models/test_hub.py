@@ -99,6 +99,9 @@ class Hub:
         (["config.json", "model.safetensors"], 0),
         (["config.json", "model.safetensors.index.json", "x.safetensors"], 0),
         (["config.json", "model.safetensors.index.json"], 1),
+        (["config.json", "diffusion_pytorch_model.safetensors"], 0),
+        (["config.json", "diffusion_pytorch_model.safetensors.index.json"], 1),
+        (["config.json", "diffusion_pytorch_model.fp16.safetensors"], 1),
         (["config.json"], 1),
         (["model.safetensors"], 1),
     ],
@@ -131,9 +134,12 @@ def test_neither_code_nor_pickles_are_fetched() -> None:
     fetched = [
         "config.json",
         "model-00001-of-00002.safetensors",
+        "diffusion_pytorch_model.safetensors",
+        "diffusion_pytorch_model-00001-of-00002.safetensors",
         "chat_template.jinja",
         "1_Pooling/config.json",
     ]
     assert all(map(wanted, [*fetched, "vocab.txt", "tokenizer.model", "2_Dense/model.safetensors"]))
     left = ["pytorch_model.bin", "modeling_x.py", "a/b.py", "x.pt", "original/model.safetensors", "README.md"]
+    left.append("diffusion_pytorch_model.fp16.safetensors")
     assert not any(map(wanted, [*left, "consolidated.safetensors"]))

@@ -12,11 +12,8 @@ from safetensors.torch import load_file, save_file
 from cynosure.core.errors import (
     CheckpointCorrupt,
     InputError,
-    UnsupportedArchitecture,
     UnsupportedConfig,
 )
-from cynosure.engine.pool import ServedModel
-from cynosure.engine.pool.read_card import describe
 from cynosure.models.batch import Batch
 from cynosure.models.brand import ModelKind
 from cynosure.models.config_reader import ConfigReader, read_config
@@ -29,13 +26,13 @@ from tests.models.grid_decoder_oracle import GRID_DECODER_CASES
 from tests.models.image_decoder_cases import CASES, IMAGE_ID
 from tests.models.image_decoder_oracle import (
     IMAGE_DECODER_CASES,
-    TOLERANCE,
     Pair,
     alone,
     errors_of,
-    make_pair,
     pair_of,
 )
+from tests.models.image_oracle import TOLERANCE, write
+from tests.models.tiled_decoder_oracle import TILED_DECODER_CASES
 
 pytestmark = pytest.mark.usefixtures("no_grad")
 
@@ -48,13 +45,13 @@ def no_grad() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_equals_transformers(name: str) -> None:
-    errors = errors_of(pair_of(name))
+    errors = errors_of(name)
     assert max(errors.values()) <= TOLERANCE, errors
 
 
 def test_every_row_of_the_table_is_measured() -> None:
     rows = {name for name, brand in BRANDS.items() if brand.kind is ModelKind.IMAGE_DECODER}
-    assert rows == {*IMAGE_DECODER_CASES, *GRID_DECODER_CASES}
+    assert rows == {*IMAGE_DECODER_CASES, *GRID_DECODER_CASES, *TILED_DECODER_CASES}
 
 
 def _fewer_layers(spec: ImageDecoderSpec) -> ImageDecoderSpec:
@@ -105,11 +102,6 @@ def test_kernels_take_the_layers() -> None:
     assert alone(pair, graph) <= TOLERANCE
 
 
-def test_no_server_answers_with_images() -> None:
-    with pytest.raises(UnsupportedArchitecture, match="images"):
-        describe(ServedModel("tiny", str(pair_of("llava").folder), dtype="float32"))
-
-
 def _renamed(pair: Pair, new: Callable[[str], str]) -> None:
     path = pair.folder / "model.safetensors"
     save_file({new(name): tensor for name, tensor in load_file(path).items()}, path)
@@ -127,7 +119,7 @@ NAMINGS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("naming", NAMINGS)
 def test_files_name_tensors_in_other_ways_too(naming: str) -> None:
-    pair = make_pair(CASES["llava"])
+    pair = write(CASES["llava"], Pair)
     _renamed(pair, NAMINGS[naming])
     graph = load(pair.folder, dtype="float32").graph
     assert isinstance(graph, ImageDecoder)
@@ -143,7 +135,7 @@ def test_files_name_tensors_in_other_ways_too(naming: str) -> None:
     ids=["a part is absent", "a tensor is unknown"],
 )
 def test_a_checkpoint_of_other_parts_is_damaged(new: Callable[[str], str]) -> None:
-    pair = make_pair(CASES["llava"])
+    pair = write(CASES["llava"], Pair)
     _renamed(pair, new)
     with pytest.raises(CheckpointCorrupt):
         load(pair.folder, dtype="float32")

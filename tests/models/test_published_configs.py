@@ -10,6 +10,7 @@ from cynosure.models.encoder_spec import EncoderSpec
 from cynosure.models.grid_vision_spec import GridDecoderSpec
 from cynosure.models.image_decoder_spec import ImageDecoderSpec
 from cynosure.models.load import brand_of
+from cynosure.models.tiled_vision_spec import TiledDecoderSpec
 from cynosure.models.vision_spec import ImageTextSpec, TextPooling, VisionSpec
 
 #: What the first files hold of every config, be it of a part.
@@ -251,3 +252,63 @@ def test_qwen2_vl(scaling: dict[str, object]) -> None:
     assert isinstance(spec, GridDecoderSpec)
     assert spec.image.patch_width == 1176
     assert spec.text.is_head_tied
+
+
+def test_llama_vision() -> None:
+    spec = parsed(
+        "MllamaForConditionalGeneration",
+        {
+            "image_token_index": 128256,
+            "model_type": "mllama",
+            "text_config": {
+                **_EVERYTHING,
+                "cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38],
+                "dropout": 0,
+                "eos_token_id": [128001, 128008, 128009],
+                "hidden_act": "silu",
+                "hidden_size": 4096,
+                "initializer_range": 0.02,
+                "intermediate_size": 14336,
+                "max_position_embeddings": 131072,
+                "model_type": "mllama_text_model",
+                "num_attention_heads": 32,
+                "num_hidden_layers": 40,
+                "num_key_value_heads": 8,
+                "pad_token_id": 128004,
+                "rms_norm_eps": 1e-05,
+                "rope_scaling": {
+                    "factor": 8.0,
+                    "high_freq_factor": 4.0,
+                    "low_freq_factor": 1.0,
+                    "original_max_position_embeddings": 8192,
+                    "rope_type": "llama3",
+                },
+                "rope_theta": 500000.0,
+                "tie_word_embeddings": False,
+                "use_cache": True,
+                "vocab_size": 128256,
+            },
+            "vision_config": {
+                **_EVERYTHING,
+                "attention_heads": 16,
+                "hidden_act": "gelu",
+                "hidden_size": 1280,
+                "image_size": 560,
+                "initializer_range": 0.02,
+                "intermediate_layers_indices": [3, 7, 15, 23, 30],
+                "intermediate_size": 5120,
+                "max_num_tiles": 4,
+                "model_type": "mllama_vision_model",
+                "norm_eps": 1e-05,
+                "num_channels": 3,
+                "num_global_layers": 8,
+                "num_hidden_layers": 32,
+                "patch_size": 14,
+                "supported_aspect_ratios": [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
+                "vision_output_dim": 7680,
+            },
+        },
+    )
+    assert isinstance(spec, TiledDecoderSpec)
+    assert (len(spec.text.layers), spec.cross_places[-1], spec.num_ids) == (32, 38, 128264)
+    assert (spec.image.num_tokens, spec.image.num_filled, spec.image.out_size) == (1601, 1608, 7680)

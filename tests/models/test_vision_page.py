@@ -26,7 +26,7 @@ def test_the_snippets_run_in_order() -> None:
         "qwen2_vl_folder": qwen.folder,
         "pixels": clip.pixels,
         "token_ids": clip.texts,
-        "picture": llava.all_pixels[:1],
+        "picture": llava.all_pixels[0],
         "patches": torch.randn(24, qwen.graph.spec.image.patch_width),
     }
     for snippet in snippets:

@@ -21,9 +21,9 @@ from cynosure.models.load import brand_of, load
 from cynosure.models.native.graph import use_kernels
 from cynosure.models.vision import VisionEncoder, patches_of
 from cynosure.models.vision_spec import ImagePooling, TextPooling, VisionSpec
+from tests.models.image_oracle import TOLERANCE
 from tests.models.vision_cases import CASES
 from tests.models.vision_oracle import (
-    TOLERANCE,
     VISION_CASES,
     compared,
     errors_of,
@@ -42,7 +42,7 @@ def no_grad() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_equals_transformers(name: str) -> None:
-    errors = errors_of(pair_of(name))
+    errors = errors_of(name)
     assert max(errors.values()) <= TOLERANCE, errors
 
 
@@ -192,7 +192,7 @@ def test_a_tower_of_texts_answers_no_request() -> None:
 
 @pytest.mark.parametrize("name", ["vit", "clip"])
 def test_no_server_answers_with_images(name: str) -> None:
-    with pytest.raises(UnsupportedArchitecture, match="images"):
+    with pytest.raises(UnsupportedArchitecture, match="vectors of images"):
         describe(ServedModel("tiny", str(pair_of(name).folder), dtype="float32"))
 
 

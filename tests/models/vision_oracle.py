@@ -6,43 +6,34 @@ architecture.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
-from pathlib import Path
+from functools import cached_property, lru_cache
 
 import torch
-import transformers
 from torch import Tensor, nn
 
 from cynosure.models.batch import Batch
 from cynosure.models.image_text import ImageText, TextTower
-from cynosure.models.load import load
 from cynosure.models.vision import VisionEncoder
+from tests.models import image_oracle
 from tests.models.encoder_oracle import gap
-from tests.models.vision_cases import CASES, END_ID, TEXT_LEN, Case
+from tests.models.image_oracle import Written, write
+from tests.models.vision_cases import CASES, END_ID, TEXT_LEN
 
-TOLERANCE = 1e-4
 NUM_IMAGES = 3
 #: Tokens of the texts that images are compared with, their ends included.
 TEXT_LENGTHS = (TEXT_LEN, 7, 2, 13)
 
-#: Factors on random weights: those of queries and keys make attention peaked, so that a wrong score shows.
-GAINS = dict.fromkeys(("query", "key", "q_proj", "k_proj", "in_proj_weight"), 2.0)
-
 
 @dataclass(frozen=True, eq=False)
-class Pair:
-    """The oracle, and our graph with the same weights."""
+class Pair(Written):
+    """The oracle, our graph with the same weights, and what both read."""
 
-    case: Case
-    oracle: transformers.PreTrainedModel
-    graph: VisionEncoder | ImageText | TextTower
-    folder: Path
+    @property
+    def graph(self) -> VisionEncoder | ImageText | TextTower:
+        assert isinstance(self.model.graph, VisionEncoder | ImageText | TextTower)
+        return self.model.graph
 
     @property
     def tower(self) -> VisionEncoder:
@@ -113,40 +104,7 @@ def ours(graph: nn.Module, pixels: Tensor | None, texts: list[list[int]]) -> dic
 
 @lru_cache(maxsize=len(CASES))
 def pair_of(case_name: str) -> Pair:
-    return make_pair(CASES[case_name])
-
-
-@torch.no_grad()
-def make_pair(case: Case) -> Pair:
-    """Write a random checkpoint to disk, and load it back."""
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    model_class = getattr(transformers, case.architecture)
-    config = model_class.config_class(**deepcopy(case.settings), attn_implementation="eager")
-    oracle = model_class(config).eval()
-    randomise(oracle, case.seed)
-    folder = Path(tempfile.mkdtemp(prefix="parity-"))
-    weakref.finalize(oracle, shutil.rmtree, folder, ignore_errors=True)
-    oracle.save_pretrained(folder)
-    graph = load(folder, dtype="float32").graph
-    assert isinstance(graph, VisionEncoder | ImageText | TextTower)
-    return Pair(case, oracle, graph, folder)
-
-
-def randomise(oracle: transformers.PreTrainedModel, seed: int) -> None:
-    """Give every parameter values that matter: initial zeros, ones and tiny weights hide errors."""
-    dice = torch.Generator().manual_seed(seed)
-    for name, parameter in oracle.named_parameters():
-        noise = torch.randn(parameter.shape, generator=dice)
-        if "norm" in name.lower():
-            value = 0.3 * noise if name.endswith("bias") else 1.0 + 0.3 * noise
-        elif "position" in name or "token_embedding" in name or "class" in name or "probe" in name:
-            value = noise
-        elif parameter.dim() < 2:
-            value = 0.3 * noise
-        else:
-            value = noise / parameter[0].numel() ** 0.5
-        parameter.copy_(value * next((gain for part, gain in GAINS.items() if part in name), 1.0))
+    return write(CASES[case_name], Pair)
 
 
 def compared(graph: nn.Module, pair: Pair) -> float:
@@ -185,20 +143,9 @@ def alone(pair: Pair) -> float:
 CHECKS: dict[str, Callable[[Pair], float]] = {"together": together, "alone": alone}
 
 
-@torch.no_grad()
-def errors_of(pair: Pair) -> dict[str, float]:
+def errors_of(case_name: str) -> dict[str, float]:
     """Run every check."""
-    return {name: check(pair) for name, check in CHECKS.items()}
+    return image_oracle.errors_of(pair_of(case_name), CHECKS)
 
 
-def measure(architecture: str) -> float:
-    """The largest error over all cases and checks of an architecture."""
-    names = [name for name, case in CASES.items() if case.architecture == architecture]
-    assert names, f"no case of {architecture}"
-    return max(max(errors_of(pair_of(name)).values()) for name in names)
-
-
-VISION_CASES: dict[str, Callable[[], float]] = {
-    architecture: partial(measure, architecture)
-    for architecture in dict.fromkeys(case.architecture for case in CASES.values())
-}
+VISION_CASES: dict[str, Callable[[], float]] = image_oracle.by_architecture(CASES, errors_of)

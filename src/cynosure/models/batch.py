@@ -6,11 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from cynosure.attention import AttentionPlan
+from cynosure.attention import AttentionPlan, Source
+from cynosure.cache import StatePath
 from cynosure.core.errors import EmptyInput
+
+
+@dataclass(frozen=True, eq=False)
+class Inserted:
+    """Vectors that enter the first layer in the places of some of a batch's tokens."""
+
+    rows: Int[Tensor, " m"]
+    vectors: Float[Tensor, "m hidden"]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Images that some of a batch's tokens attend to, in layers that are for that.
+
+    `rows` are those tokens; `sources` hold keys and values for each such layer, and `plan` lays them out.
+    """
+
+    rows: Int[Tensor, " m"]
+    sources: tuple[Source, ...]
+    plan: AttentionPlan
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +39,9 @@ class Batch:
     """Packed tokens and where they sit.
 
     `positions` are what rotary and learned position embeddings look at, `[n]` (or `[axes, n]` for M-RoPE);
-    masks look at those in `plan`. `new_lens` counts each sequence's tokens in this pass.
+    masks look at those in `plan`. `new_lens` counts each sequence's tokens in this pass. What is `inserted`
+    stands for images; or tokens attend to what is `seen` of them, in layers of their own. `states` are the
+    slots of each sequence's state, where layers have one.
     """
 
     token_ids: Int[Tensor, " n"]
@@ -26,6 +49,9 @@ class Batch:
     plan: AttentionPlan
     new_lens: tuple[int, ...]
     type_ids: Int[Tensor, " n"] | None = None
+    inserted: Inserted | None = None
+    seen: Seen | None = None
+    states: tuple[StatePath, ...] | None = None
 
     @property
     def last_rows(self) -> Int[Tensor, " num_seqs"]:

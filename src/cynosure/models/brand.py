@@ -24,11 +24,18 @@ class ModelKind(Enum):
     VISION = "vision"
     IMAGE_TEXT = "image_text"
     IMAGE_DECODER = "image_decoder"
+    DENOISER = "denoiser"
+    AUTOENCODER = "autoencoder"
 
     @property
-    def reads_images(self) -> bool:
-        """Whether images go in, which no request brings."""
-        return self in (ModelKind.VISION, ModelKind.IMAGE_TEXT, ModelKind.IMAGE_DECODER)
+    def answers_with_vectors(self) -> bool:
+        """Whether images go in, and vectors or logits of them come out, which no request asks for."""
+        return self in (ModelKind.VISION, ModelKind.IMAGE_TEXT)
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether it is a part of what makes images, which no request asks for."""
+        return self in (ModelKind.DENOISER, ModelKind.AUTOENCODER)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
@@ -121,12 +122,10 @@ class Weights(Mapping[str, Tensor]):
             ) from error
         return tensor if dtype is None else tensor.to(dtype)
 
-    def later(self, name: str, change: Callable[[Tensor], Tensor] | None = None) -> Callable[[], Tensor]:
-        """A function that gives the tensor when it is called, after `change` (a split, a transpose)."""
+    def later(self, name: str, change: Callable[[Tensor], Tensor] | None = None) -> Later:
+        """What gives the tensor when it is called, after `change` (a split, a transpose)."""
         self._entry(name)
-        if change is None:
-            return lambda: self.tensor(name)
-        return lambda: change(self.tensor(name))
+        return Later(self, name, change)
 
     def main_dtype(self) -> torch.dtype:
         """The dtype among `DTYPES` that most elements are stored in.
@@ -193,6 +192,20 @@ class Weights(Mapping[str, Tensor]):
         return self._entries[name]
 
 
+@dataclass(frozen=True, eq=False)
+class Later:
+    """A tensor of a checkpoint that is read, and changed, when it is called for."""
+
+    weights: Weights
+    name: str
+    change: Callable[[Tensor], Tensor] | None
+
+    def __call__(self) -> Tensor:
+        """Read the tensor."""
+        tensor = self.weights.tensor(self.name)
+        return tensor if self.change is None else self.change(tensor)
+
+
 def _bytes_of(entry: TensorEntry | GgufEntry) -> Tensor:
     data = np.fromfile(entry.file, np.uint8, entry.end - entry.begin, offset=entry.begin)
     if data.nbytes != entry.end - entry.begin:
@@ -247,6 +260,8 @@ def fill(
     *,
     ignore: Collection[str] = (),
     skip: Collection[str] = (),
+    first: str = "",
+    notice: Callable[[Collection[str]], None] | None = None,
 ) -> None:
     """Give every parameter and persistent buffer of `module` its tensor.
 
@@ -257,6 +272,9 @@ def fill(
             Buffers get the dtype that the module declares, integers stay what they are.
         ignore: Patterns (`*` matches anything) of names that may be there in vain.
         skip: Names that are left as they are, with all that share their tensor; theirs are not read.
+        first: What names begin with that are read before all others.
+        notice: Told the names of each tensor when it is in its place. It may put others in the place of
+            modules that have all of theirs; then nobody else holds them.
 
     Raises:
         CheckpointCorrupt: A tensor is missing, unexpected, mis-shaped or not finite, or the copies of a
@@ -266,6 +284,7 @@ def fill(
     groups = _names_of_each(module)
     _check_names(groups, tensors, ignore)
     skipped = {*skip}
+    groups.sort(key=lambda group: not any(name.startswith(first) for name in group[0]))
     for names, target in groups:
         if not skipped.isdisjoint(names):
             continue
@@ -282,6 +301,9 @@ def fill(
         for name in names:
             owner, _, leaf = name.rpartition(".")
             setattr(module.get_submodule(owner), leaf, filled)
+        del tensor, filled
+        if notice is not None:
+            notice(names)
     everything = [*module.named_parameters(), *module.named_buffers()]
     left = [name for name, tensor in everything if tensor.is_meta and name not in skipped]
     assert not left, f"{left} are still on the meta device: build buffers that are not stored on a real one"

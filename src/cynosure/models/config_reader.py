@@ -37,6 +37,11 @@ def read_config(folder: Path) -> dict[str, JsonValue]:
         CheckpointCorrupt: The file is no JSON object.
     """
     path = folder / "config.json"
+    if not path.is_file() and (folder / "model_index.json").is_file():
+        raise CheckpointNotFound(
+            f"{folder} holds a pipeline of several networks; one is needed. Name the folder of one, such "
+            "as unet, transformer or vae."
+        )
     if not path.is_file():
         raise CheckpointNotFound(
             f"{folder} holds no config.json, so its architecture is unknown. Name the folder that holds "
@@ -46,12 +51,15 @@ def read_config(folder: Path) -> dict[str, JsonValue]:
 
 
 def architecture_of(config: Mapping[str, JsonValue]) -> str:
-    """The one name in `architectures`, such as `LlamaForCausalLM`.
+    """The one name in `architectures`, such as `LlamaForCausalLM`; diffusers writes it as `_class_name`.
 
     Raises:
         UnsupportedArchitecture: The key is absent, or does not hold exactly one name.
     """
     names = config.get("architectures")
+    written = config.get("_class_name")
+    if names is None and isinstance(written, str):
+        return written
     if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str):
         return names[0]
     raise UnsupportedArchitecture(

@@ -17,6 +17,7 @@ from cynosure.models.encoder_spec import HeadKind, HeadSpec
 from cynosure.models.fingerprint import digests_of, model_id
 from cynosure.models.heads import scores
 from cynosure.models.load import load
+from cynosure.models.text.token_ids import IdReader, TokenIds
 from cynosure.models.text.tokenizer import Encoding, Tokenizer
 from cynosure.models.token_passes import Progress, passes
 
@@ -33,6 +34,7 @@ class CrossEncoder:
         self.labels = head.labels
         self.max_tokens = min(limit for limit in limits if limit is not None)
         self.tokenizer = tokenizer
+        self._ids = IdReader(tokenizer)
         self.graph = graph
         self.backend = backend
         self._head = head
@@ -56,7 +58,7 @@ class CrossEncoder:
             EmptyInput: A text is nothing but white space.
             InputTooLong: A pair has more than `max_tokens` tokens, and `truncate` is not set.
         """
-        encodings = [self._encode(first, second, truncate) for first, second in pairs]
+        encodings = self._read_pairs(pairs, truncate)
         found = np.empty((len(pairs), len(self.labels)), dtype=np.float32)
         done = 0
         for places in passes([len(encoding) for encoding in encodings]):
@@ -79,8 +81,15 @@ class CrossEncoder:
         first, second = text
         return self._encode(first, second, truncate=False)
 
+    def read(self, texts: Sequence[tuple[str, ...]]) -> Sequence[Encoding | TokenIds]:
+        """Read several at once, for `run`; raises what `encode` raises."""
+        pairs = [(text[0], text[1]) for text in texts if len(text) == 2]
+        if len(pairs) < len(texts):
+            return [self.encode(text) for text in texts]
+        return self._read_pairs(pairs, truncate=False)
+
     @torch.inference_mode()
-    def run(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "n labels"]:
+    def run(self, encodings: Sequence[Encoding | TokenIds]) -> Float32[np.ndarray, "n labels"]:
         """Return the logits of what was read, in one pass; how many fit is the caller's concern."""
         return self._logits(encodings).numpy()
 
@@ -88,16 +97,21 @@ class CrossEncoder:
         _check_some(first, second)
         return self.tokenizer.encode_pair(first, second, max_length=self.max_tokens, truncate=truncate)
 
+    def _read_pairs(self, pairs: Sequence[tuple[str, str]], truncate: bool) -> list[TokenIds]:
+        for pair in pairs:
+            _check_some(*pair)
+        return self._ids.read_pairs(pairs, max_length=self.max_tokens, truncate=truncate)
+
     @torch.inference_mode()
-    def _scores(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "n labels"]:
+    def _scores(self, encodings: Sequence[Encoding | TokenIds]) -> Float32[np.ndarray, "n labels"]:
         return scores(self._head, self._logits(encodings)).numpy()
 
-    def _logits(self, encodings: Sequence[Encoding]) -> Float32[Tensor, "n labels"]:
-        ids, types = [one.ids for one in encodings], [one.type_ids for one in encodings]
+    def _logits(self, encodings: Sequence[Encoding | TokenIds]) -> Float32[Tensor, "n labels"]:
+        ids, types = [one.ids for one in encodings], [one.type_ids or (0,) * len(one) for one in encodings]
         # A model without type embeddings tells the texts apart by the separator alone.
         has_types = self.graph.spec.embeddings.num_types > 1
         batch = Batch.pack(ids, type_ids=types if has_types else None)
-        return self.graph.logits(self.graph(batch, backend=self.backend).hidden, batch).float()
+        return self.graph.answers(batch, self.backend).float()
 
 
 def _check_some(*texts: str) -> None:

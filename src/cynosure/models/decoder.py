@@ -10,17 +10,26 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cynosure.attention import AttentionState, Watch
-from cynosure.cache import BLOCK_SIZE, ContiguousCache, PagedCache, cache_dtype
+from cynosure.cache import BLOCK_SIZE, ContiguousCache, PagedCache, StateStore, cache_dtype
 from cynosure.core.errors import InputTooLong
+from cynosure.models.altup import AltUpEnds
+from cynosure.models.altup_layer import AltUpLayer
 from cynosure.models.batch import Batch
 from cynosure.models.decoder_spec import AttentionBlockSpec, DecoderSpec, FeedForwardSpec, LayerSpec
+from cynosure.models.differential_attention import DifferentialAttention, DifferentialSpec
 from cynosure.models.embedding import dtype_of, embedding
 from cynosure.models.forward_pass import AttentionBlock, ForwardPass, KeyValueCache
+from cynosure.models.gated_delta import GatedDeltaMixer, GatedDeltaSpec
+from cynosure.models.mixer_block import MixerBlock
+from cynosure.models.mixer_layer import MixerLayer
 from cynosure.models.mla_attention import MlaAttention, MlaSpec
 from cynosure.models.mlp import Mlp
 from cynosure.models.moe import Moe, MoeSpec
 from cynosure.models.norm import Norm
+from cynosure.models.real_gated import RealGatedMixer, RealGatedSpec
 from cynosure.models.self_attention import SelfAttention
+from cynosure.models.shared_attention import SharedAttention, SharedAttentionSpec
+from cynosure.models.state_space import StateSpaceMixer, StateSpaceSpec
 from cynosure.models.watching import Observer
 
 
@@ -36,6 +45,16 @@ def attention_block(spec: AttentionBlockSpec, hidden_size: int, layer: int) -> A
     """Make the attention half of a layer."""
     if isinstance(spec, MlaSpec):
         return MlaAttention(spec, hidden_size, layer)
+    if isinstance(spec, DifferentialSpec):
+        return DifferentialAttention(spec, hidden_size, layer)
+    if isinstance(spec, SharedAttentionSpec):
+        return SharedAttention(spec, hidden_size, layer)
+    if isinstance(spec, StateSpaceSpec):
+        return StateSpaceMixer(spec, hidden_size, layer)
+    if isinstance(spec, GatedDeltaSpec):
+        return GatedDeltaMixer(spec, hidden_size, layer)
+    if isinstance(spec, RealGatedSpec):
+        return RealGatedMixer(spec, hidden_size, layer)
     return SelfAttention(spec, hidden_size, layer)
 
 
@@ -54,6 +73,7 @@ class DecoderLayer(nn.Module):
         self.attention_norm = Norm(spec.norm, hidden_size) if spec.has_pre_norms else nn.Identity()
         self.attention = attention_block(spec.attention, hidden_size, layer)
         self.mlp_norm = Norm(spec.norm, hidden_size) if spec.has_pre_norms else nn.Identity()
+        assert spec.mlp is not None, "a layer without is a MixerLayer"
         self.mlp = feed_forward(spec.mlp, hidden_size)
         has_post = spec.has_post_norms
         self.attention_post_norm = Norm(spec.norm, hidden_size) if has_post else nn.Identity()
@@ -74,6 +94,16 @@ class DecoderLayer(nn.Module):
         return given if factor == 1.0 else given * factor
 
 
+def decoder_layer(spec: LayerSpec, hidden_size: int, layer: int) -> DecoderLayer | MixerLayer | AltUpLayer:
+    """Make a layer, of two halves or of one, or of two among several vectors."""
+    if spec.mlp is None:
+        return MixerLayer(spec, attention_block(spec.attention, hidden_size, layer), hidden_size)
+    if spec.altup is not None:
+        attention = attention_block(spec.attention, hidden_size, layer)
+        return AltUpLayer(spec, attention, feed_forward(spec.mlp, hidden_size), hidden_size, layer)
+    return DecoderLayer(spec, hidden_size, layer)
+
+
 class Decoder(nn.Module):
     """A causal language model; build it on the meta device and let `fill` assign its weights."""
 
@@ -85,8 +115,14 @@ class Decoder(nn.Module):
         self.embed = embedding(spec.vocab_size, width)
         self.positions = None if spec.num_positions is None else embedding(spec.num_positions, width)
         self.embed_norm = nn.Identity() if spec.embedding_norm is None else Norm(spec.embedding_norm, width)
-        layers = [DecoderLayer(layer, width, index) for index, layer in enumerate(spec.layers)]
-        self.cache_shapes = tuple(layer.attention.cache_shape for layer in layers)
+        self.altup = None if spec.altup is None else AltUpEnds(spec.altup, width, len(spec.layers))
+        layers = [decoder_layer(layer, width, index) for index, layer in enumerate(spec.layers)]
+        blocks = [layer.attention for layer in layers]
+        self.cache_shapes = tuple(block.cache_shape for block in blocks)
+        #: What each layer remembers of a whole sequence; `None` where it attends.
+        self.state_shapes = tuple(
+            block.state_shape if isinstance(block, MixerBlock) else None for block in blocks
+        )
         self.layers = nn.ModuleList(layers)
         self.norm = Norm(spec.final_norm, width)
         self.head = nn.Linear(width, spec.vocab_size, spec.has_head_bias)
@@ -100,17 +136,21 @@ class Decoder(nn.Module):
 
     def new_cache(self, num_seqs: int, max_len: int) -> ContiguousCache:
         """Return an empty cache for `num_seqs` sequences of at most `max_len` tokens."""
-        return ContiguousCache(self.cache_shapes, num_seqs, max_len, self.dtype)
+        return ContiguousCache(self.cache_shapes, num_seqs, max_len, self.dtype, self.state_shapes)
 
     def new_paged_cache(
-        self, num_blocks: int, block_size: int = BLOCK_SIZE, dtype: str = "auto"
+        self, num_blocks: int, block_size: int = BLOCK_SIZE, dtype: str = "auto", num_states: int = 0
     ) -> PagedCache:
         """Return pages for any number of sequences, none of them filled; in int8 they hold codes.
+
+        Where layers have a state, `num_states` slots for it are beside them.
 
         Raises:
             UnknownOption: no pages are kept in `dtype`.
         """
-        return PagedCache(self.cache_shapes, num_blocks, cache_dtype(dtype, self.dtype), block_size)
+        states = StateStore(self.state_shapes, num_states, self.dtype) if any(self.state_shapes) else None
+        kept_in = cache_dtype(dtype, self.dtype)
+        return PagedCache(self.cache_shapes, num_blocks, kept_in, block_size, states=states)
 
     def forward(
         self,
@@ -136,14 +176,21 @@ class Decoder(nn.Module):
 
     def through(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Output:
         """Return the hidden states of what enters the first layer: of tokens, or of images among them."""
+        if self.altup is not None:
+            forward_pass.layer_inputs = self.altup.embedded(forward_pass.batch.token_ids, x)
+            x = self.altup.enter(x)
         for layer in self.layers:
             x = layer(x, forward_pass)
         forward_pass.finish()
-        return Output(self.norm(x), forward_pass.states)
+        x = x if self.altup is None else self.altup.leave(x)
+        return Output(self.norm(x.to(self.dtype)), forward_pass.states)
 
     def embedded(self, batch: Batch) -> Float[Tensor, "n hidden"]:
-        """Return the tokens as they enter the first layer."""
-        return self.vectors(batch.token_ids, batch.positions)
+        """Return the tokens, and what is inserted among them, as they enter the first layer."""
+        x = self.vectors(batch.token_ids, batch.positions)
+        if batch.inserted is None:
+            return x
+        return x.index_copy(0, batch.inserted.rows, batch.inserted.vectors.to(x.dtype))
 
     def vectors(
         self, token_ids: Int[Tensor, " n"], positions: Int[Tensor, "*axes n"]
@@ -161,7 +208,8 @@ class Decoder(nn.Module):
                     "positions. Shorten the input."
                 )
             x = x + self.positions(positions)
-        return self.embed_norm(x)
+        x = self.embed_norm(x)
+        return x.float() if self.spec.has_float32_sums else x
 
     def logits(self, hidden: Float[Tensor, "n hidden"]) -> Float[Tensor, "n vocab"]:
         """Return the score of every next token; pass only the rows that are needed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,15 @@ from cynosure.models.encoder import Encoder
 from cynosure.models.fingerprint import digests_of, model_id
 from cynosure.models.load import load
 from cynosure.models.pooling import pool
+from cynosure.models.read_ahead import pieces_of, read_ahead
 from cynosure.models.sentence_folder import SentenceSpec, read_sentence_folder
+from cynosure.models.text.token_ids import IdReader, TokenIds
 from cynosure.models.text.tokenizer import Encoding, Tokenizer
 from cynosure.models.token_passes import Progress, passes
+
+# Texts are read while those before them are computed, about a pass's tokens at a time.
+_CHARS_OF_TOKEN = 4
+_FIRST_CHARS, _CHARS = 8_000, 32_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +38,15 @@ class Embeddings:
     vectors: Float[np.ndarray, "n dim"]
     token_counts: tuple[int, ...]
     dropped_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """Some texts as passes, each with its texts' places, and what each text cost, in their order."""
+
+    passes: list[tuple[list[int], Batch]]
+    counts: list[int]
+    dropped: list[int]
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,7 @@ class Embedder:
         limits = (sentence.max_tokens, tokenizer.max_length, graph.spec.max_model_len)
         self.max_tokens = min(limit for limit in limits if limit is not None)
         self.tokenizer = tokenizer
+        self._ids = IdReader(tokenizer)
         self.backend = backend
         self._sentence = sentence
         self.graph = graph
@@ -110,19 +127,21 @@ class Embedder:
             EmptyInput: A text has no character but white space.
             InputTooLong: A text has more than `max_tokens` tokens, and `truncate` is not set.
         """
-        encodings = [self._encode(text, truncate) for text in texts]
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        longest = _CHARS_OF_TOKEN * self.max_tokens  # of what is read and dropped, less is computed
+        pieces = pieces_of([min(len(text), longest) for text in texts], _FIRST_CHARS, _CHARS)
+        counts: list[int] = []
+        dropped: list[int] = []
         done = 0
-        for places in passes([len(encoding) for encoding in encodings]):
-            vectors[places] = self.run([encodings[place] for place in places])
-            done += len(places)
-            if progress is not None:
-                progress(done, len(texts))
-        return Embeddings(
-            vectors,
-            tuple(len(encoding) for encoding in encodings),
-            tuple(encoding.num_dropped for encoding in encodings),
-        )
+        for reading in read_ahead(partial(self._read, texts, truncate), pieces):
+            counts += reading.counts
+            dropped += reading.dropped
+            for places, batch in reading.passes:
+                vectors[places] = self._vectors(batch).numpy()
+                done += len(places)
+                if progress is not None:
+                    progress(done, len(texts))
+        return Embeddings(vectors, tuple(counts), tuple(dropped))
 
     def encode(self, text: str) -> Encoding:
         """Read one text, for `run`.
@@ -133,9 +152,15 @@ class Embedder:
         """
         return self._encode(text, truncate=False)
 
-    def run(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "n dim"]:
+    def read(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Read many texts at once, for `run`; raises what `encode` raises."""
+        for text in texts:
+            _check_some(text)
+        return self._ids.read(texts, max_length=self.max_tokens)
+
+    def run(self, encodings: Sequence[Encoding | TokenIds]) -> Float32[np.ndarray, "n dim"]:
         """Return the vectors of texts that were read, in one pass; how many fit is the caller's concern."""
-        return self._vectors(_batch(encodings)).numpy()
+        return self._vectors(_pack(encodings)).numpy()
 
     def attended(self, text: str) -> AttendedTokens:
         """Return which of the text's tokens the last layer attended to.
@@ -146,7 +171,7 @@ class Embedder:
         """
         encoding = self._encode(text, truncate=False)
         last = len(self.graph.layers) - 1
-        batch = _batch([encoding], segments=[range(len(encoding))])
+        batch = _pack([encoding], segments=[range(len(encoding))])
         with torch.inference_mode():
             found = self.graph(batch, watch=Watch(mass=True), watched_layers=(last,), backend=self.backend)
         state = found.states[last]
@@ -157,15 +182,30 @@ class Embedder:
         weights = tuple(received[place] for place in own)
         return AttendedTokens(tuple(encoding.offsets[place] for place in own), weights, 1.0 - sum(weights))
 
+    def _read(self, texts: Sequence[str], truncate: bool, piece: range) -> _Reading:
+        """Lay some of the texts out in passes."""
+        chosen = [texts[place] for place in piece]
+        for text in chosen:
+            _check_some(text)
+        read = self._ids.read(chosen, max_length=self.max_tokens, truncate=truncate)
+        counts = [len(one) for one in read]
+        found = [
+            ([piece[index] for index in indices], _pack([read[index] for index in indices]))
+            for indices in passes(counts)
+        ]
+        return _Reading(found, counts, [one.num_dropped for one in read])
+
     def _encode(self, text: str, truncate: bool) -> Encoding:
-        if not text.strip():
-            raise EmptyInput("a text to embed is nothing but white space. Leave it out, or write something.")
+        _check_some(text)
         return self.tokenizer.encode(text, max_length=self.max_tokens, truncate=truncate)
 
     @torch.inference_mode()
     def _vectors(self, batch: Batch) -> Float[Tensor, "num_seqs dim"]:
-        hidden = self.graph(batch, backend=self.backend).hidden.float()
-        x = torch.cat([pool(kind, hidden, batch) for kind in self._sentence.poolings], dim=-1)
+        if len(kinds := self._sentence.poolings) == 1:
+            x = self.graph.pooled(batch, kinds[0], self.backend).float()
+        else:
+            hidden = self.graph(batch, backend=self.backend).hidden.float()
+            x = torch.cat([pool(kind, hidden, batch) for kind in kinds], dim=-1)
         for dense in self._dense:
             x = dense(x)
         return nn.functional.normalize(x, dim=-1)
@@ -224,9 +264,12 @@ def fastest_dtype() -> str:
     return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
 
 
-def _batch(encodings: Sequence[Encoding], segments: Sequence[Sequence[int]] | None = None) -> Batch:
-    return Batch.pack(
-        [encoding.ids for encoding in encodings],
-        type_ids=[encoding.type_ids for encoding in encodings],
-        segments=segments,
-    )
+def _check_some(text: str) -> None:
+    if not text.strip():
+        raise EmptyInput("a text to embed is nothing but white space. Leave it out, or write something.")
+
+
+def _pack(texts: Sequence[Encoding | TokenIds], segments: Sequence[Sequence[int]] | None = None) -> Batch:
+    types = [(0,) * len(text) if text.type_ids is None else text.type_ids for text in texts]
+    has_types = any(text.type_ids is not None for text in texts)
+    return Batch.pack([text.ids for text in texts], type_ids=types if has_types else None, segments=segments)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -20,13 +21,15 @@ from cynosure.core.errors import InputError, InputTooLong
 from cynosure.models.batch import Batch
 from cynosure.models.convolution import Convolution
 from cynosure.models.distances import DistanceProjections, DistanceTable, SharedDistances
-from cynosure.models.embedding import embedding
+from cynosure.models.embedding import dtype_of, embedding
 from cynosure.models.encoder_spec import EmbeddingSpec, EncoderSpec, LayerStack
 from cynosure.models.forward_pass import ForwardPass
 from cynosure.models.global_rows import GlobalRows
 from cynosure.models.heads import Head
 from cynosure.models.mlp import Mlp
 from cynosure.models.norm import Norm
+from cynosure.models.pooling import pool
+from cynosure.models.pooling_kind import Pooling
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,23 @@ class SharedInput:
 
 
 NO_INPUT = SharedInput()
+
+
+@runtime_checkable
+class WholePass(Protocol):
+    """What computes an encoder's pass by itself, in the place of its modules."""
+
+    def takes(self, batch: Batch) -> bool:
+        """Whether it can compute this batch."""
+        ...
+
+    def run(self, batch: Batch) -> Float[Tensor, "n hidden"]:
+        """Return the last hidden states, in float32."""
+        ...
+
+    def pooled(self, batch: Batch, kind: Pooling) -> Float[Tensor, "num_seqs hidden"]:
+        """Return one vector a sequence, in float32."""
+        ...
 
 
 class TokenEmbeddings(nn.Module):
@@ -153,6 +173,8 @@ class Encoder(nn.Module):
         self.position_table = _position_table(spec)
         self.distances = _distance_table(spec)
         self.final_norm = Norm(spec.norm, spec.hidden_size) if spec.is_pre_norm else nn.Identity()
+        #: Where there is one, it computes what is not watched.
+        self.program: WholePass | None = None
         self._counts_keys = any(counts_keys(layer.attention.mask) for layer in spec.layers)
         self.head = None if spec.head is None else Head(spec.head, spec.hidden_size)
         if self.head is not None and self.head.spec.is_tied:
@@ -173,6 +195,8 @@ class Encoder(nn.Module):
             InputError: a token or type id does not exist; or texts are padded, and padding would be counted.
         """
         self._check(batch)
+        if watch is None and (program := self._program_for(batch, backend)) is not None:
+            return EncoderOutput(program.run(batch).to(self.dtype), {})
         forward_pass = ForwardPass(batch, watch=watch, watched=watched_layers, backend=backend)
         x = self.embeddings(batch)
         table = self.position_table
@@ -187,6 +211,29 @@ class Encoder(nn.Module):
                 x = self.convolution(first, x, batch)
         return EncoderOutput(self.final_norm(x), forward_pass.states)
 
+    def pooled(self, batch: Batch, kind: Pooling, backend: str = "auto") -> Float[Tensor, "num_seqs hidden"]:
+        """Return one vector a sequence, in float32 at least; raises what `forward` raises."""
+        if (program := self._program_for(batch, backend)) is not None:
+            self._check(batch)
+            return program.pooled(batch, kind)
+        hidden = self(batch, backend=backend).hidden
+        return pool(kind, hidden if hidden.dtype == torch.float64 else hidden.float(), batch)
+
+    def answers(self, batch: Batch, backend: str = "auto") -> Float[Tensor, "rows outputs"]:
+        """Return what the head says of each sequence, or of each token, from the tokens on.
+
+        Raises:
+            InputError: the checkpoint has no head; or what `forward` raises.
+        """
+        if self.head is not None and (kind := self.head.spec.pooling) is not None:
+            return self.head.answers(self.pooled(batch, kind, backend).to(self.dtype))
+        return self.logits(self(batch, backend=backend).hidden, batch)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the hidden states."""
+        return dtype_of(self.embeddings.token)
+
     def logits(self, hidden: Float[Tensor, "n hidden"], batch: Batch) -> Float[Tensor, "rows outputs"]:
         """Return what the head says of each sequence, or of each token.
 
@@ -196,6 +243,10 @@ class Encoder(nn.Module):
         if self.head is None:
             raise InputError("this encoder has no head: it gives hidden states. Load a model with a head.")
         return self.head(hidden, batch)
+
+    def _program_for(self, batch: Batch, backend: str) -> WholePass | None:
+        is_free = backend in ("auto", "native")
+        return self.program if is_free and self.program is not None and self.program.takes(batch) else None
 
     def _check(self, batch: Batch) -> None:
         longest = max(batch.new_lens)

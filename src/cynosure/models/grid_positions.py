@@ -5,6 +5,7 @@ Qwen2-VL, arXiv 2409.12191, section 2.1. Positions follow from a whole sequence;
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import torch
@@ -21,7 +22,7 @@ def patch_positions(grid: PatchGrid, merge_size: int) -> Int[Tensor, "2 n"]:
     Raises:
         InputError: the squares that are merged do not cover the image.
     """
-    _check(grid, merge_size)
+    check_grid(grid, merge_size)
     rows = torch.arange(grid.height)[:, None].expand(grid.height, grid.width)
     columns = torch.arange(grid.width).expand(grid.height, grid.width)
     squares = (grid.height // merge_size, merge_size, grid.width // merge_size, merge_size)
@@ -45,15 +46,19 @@ def token_positions(
     """
     parts: list[Tensor] = []
     place, position, images = 0, 0, list(grids)
+    ends = [at for at, id_ in enumerate(token_ids) if id_ == image_token_id]
     while place < len(token_ids):
         if token_ids[place] != image_token_id:
-            parts.append(torch.full((3, 1), position))
-            place, position = place + 1, position + 1
+            # The words up to the next image.
+            after = bisect_left(ends, place)
+            count = (ends[after] if after < len(ends) else len(token_ids)) - place
+            parts.append(torch.arange(position, position + count).expand(3, -1))
+            place, position = place + count, position + count
             continue
         if not images:
             raise InputError("the tokens have places for more images than were given. Give all of them.")
         grid = images.pop(0)
-        _check(grid, merge_size)
+        check_grid(grid, merge_size)
         height, width = grid.height // merge_size, grid.width // merge_size
         run = token_ids[place : place + height * width]
         if len(run) < height * width or any(id_ != image_token_id for id_ in run):
@@ -78,7 +83,12 @@ def token_positions(
     return torch.cat(parts, 1) if parts else torch.zeros(3, 0, dtype=torch.int64)
 
 
-def _check(grid: PatchGrid, merge_size: int) -> None:
+def check_grid(grid: PatchGrid, merge_size: int) -> None:
+    """Raise where squares of patches do not cover an image.
+
+    Raises:
+        InputError: a side is no multiple of theirs.
+    """
     sides = (grid.height, grid.width)
     if min(sides) < 1 or any(side % merge_size for side in sides):
         raise InputError(

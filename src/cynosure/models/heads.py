@@ -46,9 +46,11 @@ class Head(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "n hidden"], batch: Batch) -> Float[Tensor, "rows outputs"]:
         """Return logits: a row a sequence where the head pools, a row a token elsewhere."""
-        x = hidden if self.spec.pooling is None else pool(self.spec.pooling, hidden, batch)
-        x = x if self.transform is None else self.transform(x)
-        return self.output(x)
+        return self.answers(hidden if self.spec.pooling is None else pool(self.spec.pooling, hidden, batch))
+
+    def answers(self, x: Float[Tensor, "rows hidden"]) -> Float[Tensor, "rows outputs"]:
+        """Return the logits of rows that are pooled where the spec asks for it."""
+        return self.output(x if self.transform is None else self.transform(x))
 
 
 def scores(spec: HeadSpec, logits: Float[Tensor, "rows outputs"]) -> Float[Tensor, "rows outputs"]:

@@ -11,6 +11,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from cynosure.core.errors import CheckpointNotFound
 from cynosure.models.gguf.header import is_gguf
+from cynosure.models.safetensor_files import DIFFUSION_INDEX, DIFFUSION_SINGLE, INDEX, SINGLE
 
 #: What may be fetched: never pickled weights, never code.
 WANTED = (
@@ -20,6 +21,8 @@ WANTED = (
     "*.model",
     "model*.safetensors",
     "*/model*.safetensors",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model-*.safetensors",
 )
 UNWANTED = ("original/*", "metal/*", "onnx/*", "openvino/*", "coreml/*", "*.bin", "*.py", "*.pt", "*.pkl")
 
@@ -89,9 +92,9 @@ def _is_complete(folder: Path) -> bool:
     """Whether a cached snapshot has its config and every weight file; the cache may hold a part only."""
     if not (folder / "config.json").is_file():
         return False
-    index = folder / "model.safetensors.index.json"
+    index = folder / (DIFFUSION_INDEX if (folder / DIFFUSION_INDEX).is_file() else INDEX)
     if not index.is_file():
-        return (folder / "model.safetensors").is_file()
+        return any((folder / single).is_file() for single in (SINGLE, DIFFUSION_SINGLE))
     try:
         shards = set(json.loads(index.read_bytes())["weight_map"].values())
     except (ValueError, KeyError, AttributeError, TypeError):

@@ -8,9 +8,9 @@ from types import MappingProxyType
 from cynosure.models.json_file import JsonValue
 
 _PROVENANCE = (
-    "_commit_hash _name_or_path name_or_path architectures auto_map model_type transformers_version "
-    "tokenizer_class finetuning_task task_specific_params license custom_pipelines unsloth_version "
-    "unsloth_fixed _unsloth_fixed language"
+    "_class_name _commit_hash _diffusers_version _name_or_path name_or_path architectures auto_map "
+    "model_type transformers_version tokenizer_class finetuning_task task_specific_params "
+    "license custom_pipelines unsloth_version unsloth_fixed _unsloth_fixed language"
 )
 
 _RUNTIME = (

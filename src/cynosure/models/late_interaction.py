@@ -113,6 +113,10 @@ class LateInteraction:
             query = _filled(query, self._mask, self._spec.query_length)
         return _joined(query, document)
 
+    def read(self, texts: Sequence[tuple[str, ...]]) -> list[Encoding]:
+        """Read several pairs, each as `encode` does."""
+        return [self.encode(text) for text in texts]
+
     @torch.inference_mode()
     def run(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "n 1"]:
         """Return the scores of what was read, in one pass; a query of several pairs is computed once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,9 +122,16 @@ class OpenModel:
     scheme: QuantScheme | None
     tensors: Mapping[str, TensorSource]
 
-    def filled(self, skip: Collection[str] = ()) -> LanguageModel:
-        """Read all weights but those in `skip`, and return the model; once only."""
-        fill(self.graph, self.tensors, self.fill_dtype, ignore=self.brand.ignore, skip=skip)
+    def filled(
+        self,
+        skip: Collection[str] = (),
+        *,
+        first: str = "",
+        notice: Callable[[Collection[str]], None] | None = None,
+    ) -> LanguageModel:
+        """Read all weights but those in `skip`, and return the model; once only. See `fill`."""
+        ignore = self.brand.ignore
+        fill(self.graph, self.tensors, self.fill_dtype, ignore=ignore, skip=skip, first=first, notice=notice)
         return LanguageModel(
             self.folder, self.brand, self.spec, self.graph.eval(), self.dtype, self.backend, self.scheme
         )

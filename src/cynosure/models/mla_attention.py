@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import final
 
 import torch
@@ -16,6 +17,7 @@ from cynosure.attention.positions import Rope
 from cynosure.cache import LayerShape
 from cynosure.models.batch import Batch
 from cynosure.models.forward_pass import AttentionBlock, ForwardPass, StoredSource
+from cynosure.models.indexer import Indexer, IndexerSpec
 from cynosure.models.norm import Norm, NormSpec
 
 
@@ -28,6 +30,7 @@ class MlaSpec:
     - `has_bias`: of the compressing projections and of the output's.
     - `reading`: how cached rows are read; `None` absorbs where every sequence brings one token, and expands
       otherwise.
+    - `indexer`: chooses the tokens that a query attends to where there are more (DeepSeek-V3.2).
     """
 
     widths: MlaWidths
@@ -38,6 +41,7 @@ class MlaSpec:
     has_bias: bool = False
     mask: Mask = field(default_factory=Causal)
     reading: MlaReading | None = None
+    indexer: IndexerSpec | None = None
 
     def attention(self, reading: MlaReading) -> AttentionSpec:
         """Return what `attend` computes under `reading`."""
@@ -65,20 +69,37 @@ class MlaAttention(AttentionBlock):
         shape = (widths.num_heads, widths.v_head_dim, widths.latent_dim)
         self.w_v = nn.Parameter(torch.empty(shape), requires_grad=False)
         self.o = nn.Linear(widths.num_heads * widths.v_head_dim, hidden_size, spec.has_bias)
+        self.indexer = None
+        if spec.indexer is not None:
+            assert rank is not None, "an indexer reads compressed queries"
+            self.indexer = Indexer(spec.indexer, hidden_size, rank)
 
     @property
     def cache_shape(self) -> LayerShape:
-        """One row a token, and nothing beside it."""
-        return LayerShape(1, self.spec.widths.row_dim, 0)
+        """One row a token, and beside it what an indexer keeps."""
+        indexer = self.spec.indexer
+        return LayerShape(1, self.spec.widths.row_dim, 0 if indexer is None else indexer.head_dim)
 
     def forward(self, x: Float[Tensor, "n hidden"], forward_pass: ForwardPass) -> Float[Tensor, "n hidden"]:
         """Return what each token took from those it may attend to."""
         spec, widths = self.spec, self.spec.widths
-        q = self.q(self.q_norm(self.q_down(x))).unflatten(-1, (widths.num_heads, widths.head_dim))
+        q_latent = self.q_norm(self.q_down(x))
+        q = self.q(q_latent).unflatten(-1, (widths.num_heads, widths.head_dim))
         q_nope, q_rope = q.split([widths.nope_dim, widths.rope_dim], -1)
         q_rope = forward_pass.rotate(spec.position, q_rope)
         rows = self._rows(x, forward_pass)
-        stored = forward_pass.extend(self.layer, rows, rows[..., :0])
+        kept = rows[..., :0] if self.indexer is None else self.indexer.keys(x, forward_pass)
+        stored = forward_pass.extend(self.layer, rows, kept)
+        if self.indexer is not None and longest(forward_pass.batch) > self.indexer.spec.num_chosen:
+            chosen = self.indexer.choose(x, q_latent, stored, spec.mask, forward_pass)
+            out = forward_pass.attend_to_chosen(
+                self.layer,
+                spec.attention(MlaReading.ABSORBED),
+                absorb(q_nope, q_rope, self.w_k),
+                absorbed(stored, widths.latent_dim),
+                chosen,
+            )
+            return self.o(project(out, self.w_v).flatten(1))
         reading = spec.reading or reading_of(forward_pass.batch)
         attention = spec.attention(reading)
         if reading is MlaReading.EXPANDED:
@@ -95,6 +116,12 @@ class MlaAttention(AttentionBlock):
             [self.spec.widths.latent_dim, self.spec.widths.rope_dim], -1
         )
         return torch.cat([self.kv_norm(latent), forward_pass.rotate(self.spec.position, key)], -1)
+
+
+def longest(batch: Batch) -> int:
+    """Return how many keys the longest sequence of a batch has."""
+    offsets = batch.plan.keys[0].offsets
+    return max(stop - start for start, stop in pairwise(offsets))
 
 
 def reading_of(batch: Batch) -> MlaReading:

@@ -1,7 +1,7 @@
 """Send each token through a few of many feed-forward layers. Knows nothing of attention or checkpoints.
 
-Three designs: Mixtral (arXiv 2401.04088), GPT-OSS (model card, arXiv 2508.10925) and DeepSeek-V3 (arXiv
-2412.19437, section 2.1.2).
+Four designs: Mixtral (arXiv 2401.04088), GPT-OSS (model card, arXiv 2508.10925), DeepSeek-V3 (arXiv
+2412.19437, section 2.1.2) and Llama 4 (model card).
 """
 
 from __future__ import annotations
@@ -33,6 +33,20 @@ class SoftmaxRouterSpec:
 
 
 @dataclass(frozen=True)
+class SoftmaxGroupRouterSpec:
+    """The `num_chosen` largest of the softmax over all within the best `num_chosen_groups` of `num_groups`.
+
+    DeepSeek-V2 (arXiv 2405.04434, section 2.2.2): a group ranks by its best expert. Weights stay as they are,
+    multiplied by `scale`.
+    """
+
+    num_chosen: int
+    num_groups: int = 1
+    num_chosen_groups: int = 1
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class GroupRouterSpec:
     """The `num_chosen` largest sigmoids within the best `num_chosen_groups` of `num_groups` (DeepSeek-V3).
 
@@ -48,6 +62,13 @@ class GroupRouterSpec:
 
 
 @dataclass(frozen=True)
+class SigmoidRouterSpec:
+    """The `num_chosen` largest logits, each by its own sigmoid (Llama 4)."""
+
+    num_chosen: int
+
+
+@dataclass(frozen=True)
 class ClampedMlpSpec:
     """GPT-OSS's expert: `down((up + 1) * gate * sigmoid(alpha * gate))`, gate and up clamped at `limit`."""
 
@@ -56,7 +77,8 @@ class ClampedMlpSpec:
     limit: float = 7.0
 
 
-RouterSpec: TypeAlias = TopRouterSpec | SoftmaxRouterSpec | GroupRouterSpec
+SoftmaxSpec: TypeAlias = SoftmaxRouterSpec | SoftmaxGroupRouterSpec
+RouterSpec: TypeAlias = TopRouterSpec | SoftmaxSpec | GroupRouterSpec | SigmoidRouterSpec
 
 
 @dataclass(frozen=True)
@@ -64,7 +86,8 @@ class MoeSpec:
     """A mixture of experts as a value.
 
     `shared` is a layer that every token takes besides; where `is_shared_gated` (Qwen2-MoE), its share is
-    the sigmoid of a projection of the token.
+    the sigmoid of a projection of the token. Where it `weighs_inputs` (Llama 4), weights multiply what
+    experts read, not what they give.
     """
 
     num_experts: int
@@ -72,6 +95,7 @@ class MoeSpec:
     expert: MlpSpec | ClampedMlpSpec
     shared: MlpSpec | None = None
     is_shared_gated: bool = False
+    weighs_inputs: bool = False
 
 
 class Routes(NamedTuple):
@@ -113,6 +137,43 @@ class SoftmaxRouter(nn.Module):
         if self.spec.is_normalised:
             weights = weights / weights.sum(-1, keepdim=True)
         return Routes(experts, weights.to(x.dtype))
+
+
+class SoftmaxGroupRouter(nn.Module):
+    """Score experts by a softmax over all, in float32 from the logits on."""
+
+    def __init__(self, spec: SoftmaxGroupRouterSpec, num_experts: int, hidden_size: int) -> None:
+        """Hold a row an expert."""
+        super().__init__()
+        self.spec = spec
+        self.weight = nn.Parameter(torch.empty(num_experts, hidden_size), requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "n hidden"]) -> Routes:
+        """Choose groups, then experts within them."""
+        spec = self.spec
+        shares = functional.linear(x.float(), self.weight.float()).softmax(-1)
+        if spec.num_chosen_groups < spec.num_groups:
+            groups = shares.unflatten(-1, (spec.num_groups, -1))
+            best = groups.amax(-1).topk(spec.num_chosen_groups, -1).indices
+            kept = torch.zeros(groups.shape[:2], dtype=torch.bool, device=x.device).scatter(1, best, True)
+            shares = (groups * kept[..., None]).flatten(1)
+        weights, experts = shares.topk(spec.num_chosen, -1)
+        return Routes(experts, (weights * spec.scale).to(x.dtype))
+
+
+class SigmoidRouter(nn.Module):
+    """Score experts by a projection; a sigmoid in float32 weighs those chosen."""
+
+    def __init__(self, spec: SigmoidRouterSpec, num_experts: int, hidden_size: int) -> None:
+        """Hold a row an expert."""
+        super().__init__()
+        self.spec = spec
+        self.weight = nn.Parameter(torch.empty(num_experts, hidden_size), requires_grad=False)
+
+    def forward(self, x: Float[Tensor, "n hidden"]) -> Routes:
+        """Choose."""
+        logits, experts = functional.linear(x, self.weight).topk(self.spec.num_chosen, -1)
+        return Routes(experts, logits.float().sigmoid().to(x.dtype))
 
 
 class GroupRouter(nn.Module):
@@ -201,8 +262,12 @@ def _router(spec: RouterSpec, num_experts: int, hidden_size: int) -> nn.Module:
             return TopRouter(spec, num_experts, hidden_size)
         case SoftmaxRouterSpec():
             return SoftmaxRouter(spec, num_experts, hidden_size)
+        case SoftmaxGroupRouterSpec():
+            return SoftmaxGroupRouter(spec, num_experts, hidden_size)
         case GroupRouterSpec():
             return GroupRouter(spec, num_experts, hidden_size)
+        case SigmoidRouterSpec():
+            return SigmoidRouter(spec, num_experts, hidden_size)
 
 
 class Moe(nn.Module):
@@ -229,6 +294,10 @@ class Moe(nn.Module):
             out = out * self.shared_gate(x)
         for expert in routes.experts.unique().tolist():
             tokens, places = (routes.experts == expert).nonzero(as_tuple=True)
-            given = self.experts(x[tokens], expert) * routes.weights[tokens, places, None]
+            rows, weights = x[tokens], routes.weights[tokens, places, None]
+            if self.spec.weighs_inputs:
+                given = self.experts(rows * weights, expert)
+            else:
+                given = self.experts(rows, expert) * weights
             out.index_add_(0, tokens, given.to(out.dtype))
         return out

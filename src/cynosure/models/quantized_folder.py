@@ -30,7 +30,7 @@ from cynosure.models.json_file import JsonValue
 from cynosure.models.load import empty_graph, graph_tensors, read_spec
 from cynosure.models.quantize.graph import coded_layers
 from cynosure.models.quantize.scheme import CONFIG_KEY, QuantScheme, read_scheme
-from cynosure.models.safetensor_files import INDEX, SINGLE
+from cynosure.models.safetensor_files import DIFFUSION_INDEX, INDEX, SINGLE
 from cynosure.models.safetensor_writer import write_safetensors
 from cynosure.models.stored_config import place_of_config, stored_config
 
@@ -39,7 +39,9 @@ Report = Callable[[str, int, int], None]
 
 #: What is copied as it is: tokenizer, templates, advice for sampling, modules behind an encoder, licences.
 COPIED = (*WANTED, "*/*.json", "*/*.jinja", "LICENSE*", "NOTICE*", "README.md")
-_WEIGHTS = re.compile(r"model.*\.safetensors|config\.json|" + re.escape(INDEX))
+_WEIGHTS = re.compile(
+    rf"(?:diffusion_pytorch_)?model.*\.safetensors|config\.json|{re.escape(INDEX)}|{re.escape(DIFFUSION_INDEX)}"
+)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,9 @@ def _write(folder: Path, out: Path, config: str, tensors: Mapping[str, Tensor]) 
 
 
 def _weights_of(folder: Path) -> list[Path]:
-    return [folder] if is_gguf(folder) else [*folder.glob("model*.safetensors")]
+    if is_gguf(folder):
+        return [folder]
+    return [path for path in folder.glob("*.safetensors") if _is_replaced(path.relative_to(folder))]
 
 
 def _write_rest(folder: Path, out: Path) -> None:

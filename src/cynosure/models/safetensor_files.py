@@ -17,6 +17,9 @@ from cynosure.models.json_file import JsonValue, parse_json_object, read_json_ob
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+#: The same by the names that diffusers has for them.
+DIFFUSION_SINGLE = "diffusion_pytorch_model.safetensors"
+DIFFUSION_INDEX = "diffusion_pytorch_model.safetensors.index.json"
 
 #: The library refuses longer headers as well.
 MAX_HEADER_BYTES = 100_000_000
@@ -37,6 +40,11 @@ BITS: Mapping[str, int] = MappingProxyType(
 _CONVERT = (
     'python -c "from transformers import AutoModel as M; '
     "M.from_pretrained('{folder}').save_pretrained('{folder}-safe')\" (or the Auto class of its task)."
+)
+
+_CONVERT_DIFFUSION = (
+    'python -c "from diffusers import AutoModel as M; '
+    "M.from_pretrained('{folder}', use_safetensors=False).save_pretrained('{folder}-safe')\"."
 )
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
@@ -61,24 +69,28 @@ def find_tensors(folder: Path) -> dict[str, TensorEntry]:
         CheckpointCorrupt: An index or header that does not fit the files.
         CheckpointUnsafe: The folder holds pickled weights only, or the index points outside of it.
     """
-    if (folder / INDEX).is_file():
-        return _find_sharded(folder)
-    if (folder / SINGLE).is_file():
-        return read_header(folder / SINGLE)
+    for index, single in ((INDEX, SINGLE), (DIFFUSION_INDEX, DIFFUSION_SINGLE)):
+        if (folder / index).is_file():
+            return _find_sharded(folder / index)
+        if (folder / single).is_file():
+            return read_header(folder / single)
     pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
     if pickled:
+        is_diffusion = pickled[0].startswith("diffusion_pytorch_model")
+        convert = (_CONVERT_DIFFUSION if is_diffusion else _CONVERT).format(folder=folder)
         raise CheckpointUnsafe(
             f"{folder} holds pickled weights only ({', '.join(pickled[:4])}); unpickling runs code, so they "
-            f"are never opened. Convert them where you trust them: {_CONVERT.format(folder=folder)} Then "
+            f"are never opened. Convert them where you trust them: {convert} Then "
             "serve the new folder."
         )
     raise CheckpointNotFound(
-        f"{folder} holds neither {SINGLE} nor {INDEX}. Name the folder of a complete checkpoint."
+        f"{folder} holds neither {SINGLE} nor {INDEX}, nor {DIFFUSION_SINGLE}. Name the folder of a complete "
+        "checkpoint."
     )
 
 
-def _find_sharded(folder: Path) -> dict[str, TensorEntry]:
-    path = folder / INDEX
+def _find_sharded(path: Path) -> dict[str, TensorEntry]:
+    folder = path.parent
     weight_map = read_json_object(path).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointCorrupt(f"{path} has no weight_map of tensor to shard. Fetch the file again.")
@@ -92,7 +104,7 @@ def _find_sharded(folder: Path) -> dict[str, TensorEntry]:
         if shard not in shards:
             if not (folder / shard).is_file():
                 raise CheckpointNotFound(
-                    f"{folder} lacks the shard {shard} that {INDEX} names. Fetch the missing file."
+                    f"{folder} lacks the shard {shard} that {path.name} names. Fetch the missing file."
                 )
             shards[shard] = read_header(folder / shard)
     # What a shard holds beyond the index is listed too, so that nothing is dropped unseen.
@@ -100,7 +112,7 @@ def _find_sharded(folder: Path) -> dict[str, TensorEntry]:
     for name, shard in weight_map.items():
         if name not in shards[shard]:
             raise CheckpointCorrupt(
-                f"{folder / shard} lacks the tensor {name} that {INDEX} places there. Fetch both."
+                f"{folder / shard} lacks the tensor {name} that {path.name} places there. Fetch both."
             )
         found[name] = shards[shard][name]
     return found

@@ -7,6 +7,7 @@ each segment. Averages over heads and layers are taken of shares, which sum to 1
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -14,10 +15,12 @@ from itertools import groupby
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from cynosure.attention import AttentionPlan, AttentionSpec, AttentionWeights, Source, Watch, attend
+from cynosure.attention.attend import NO_WEIGHTS
+from cynosure.attention.chosen_keys import NO_KEY
 from cynosure.attention.plan import KeyPlan, QueryPlan, cumulative
 
 #: Keys `start <= key < stop` of a sequence belong to a segment: `(segment, start, stop)`.
@@ -163,6 +166,31 @@ class Observer:
         assert mass is not None
         assert mean is not None
         self.seen[layer] = LayerSeen(_numbers(mass), _numbers(mean), None if sink is None else _numbers(sink))
+
+    def observe_chosen(
+        self,
+        layer: int,
+        spec: AttentionSpec,
+        q: Float[Tensor, "n h d"],
+        source: Source,
+        plan: AttentionPlan,
+        chosen: Int[Tensor, "n num_chosen"],
+    ) -> None:
+        """Do what `observe` does where `plan` has each query by itself, with keys that were chosen for it."""
+        own = Observer(_each_alone(self.watch, chosen))
+        own.observe(layer, spec, q, source, plan, NO_WEIGHTS)
+        self.seen.update(own.seen)
+
+
+def _each_alone(watch: PassWatch, chosen: Int[Tensor, "n num_chosen"]) -> PassWatch:
+    """The same rows, each a sequence of the keys chosen for it; `chosen` is in order, `NO_KEY` behind."""
+    parts = []
+    for part in watch.parts:
+        for row in part.rows:
+            own = [key for key in chosen[row].tolist() if key != NO_KEY]
+            bounds = [(of, bisect_left(own, start), bisect_left(own, stop)) for of, start, stop in part.runs]
+            parts.append(replace(part, sequence=row, rows=(row,), runs=tuple(bounds)))
+    return PassWatch(tuple(parts))
 
 
 def _plan_of_rows(plan: AttentionPlan, watch: PassWatch) -> AttentionPlan:

@@ -90,11 +90,19 @@ def _check_constants(reader: ConfigReader) -> None:
     reader.ignore("use_parallel_embedding")
 
 
-def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
+def rename_shared_norm(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
+    """Name the tensors; one norm stands before both halves."""
     inner = {**ATTENTION, **MLP, "input_layernorm": _NORM}
     return rename(weights, OUTER, inner, stack="layers.", prefix="model.")
 
 
 BRANDS: tuple[Brand, ...] = (
-    Brand("Cohere2ForCausalLM", ModelKind.DECODER, parse, Decoder, _rename, ("*.rotary_emb.inv_freq",)),
+    Brand(
+        "Cohere2ForCausalLM",
+        ModelKind.DECODER,
+        parse,
+        Decoder,
+        rename_shared_norm,
+        ("*.rotary_emb.inv_freq",),
+    ),
 )

@@ -1,9 +1,11 @@
-"""Read DeepSeek-V3 checkpoints (arXiv 2412.19437). Runs nothing."""
+"""Read DeepSeek-V3 (arXiv 2412.19437) and V3.2, which chooses its tokens (arXiv 2512.02556). Runs nothing."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 from cynosure.attention.mla import MlaWidths
 from cynosure.attention.positions import Rope, Yarn
@@ -15,6 +17,7 @@ from cynosure.models.decoder import Decoder
 from cynosure.models.decoder_spec import DecoderSpec, LayerSpec
 from cynosure.models.families.llama import MLP, NORMS, OUTER
 from cynosure.models.families.naming import Change, Target, rename
+from cynosure.models.indexer import IndexerSpec
 from cynosure.models.mla_attention import MlaSpec
 from cynosure.models.mlp import ACTIVATIONS, MlpSpec
 from cynosure.models.moe import GroupRouterSpec, MoeSpec
@@ -27,23 +30,24 @@ _MOE: dict[str, Target] = {
     **{f"mlp.shared_experts.{part}_proj": f"mlp.shared.{part}" for part in ("gate", "up", "down")},
 }
 #: The norms of latents do not take the config's epsilon.
-_LATENT_NORM = NormSpec(NormKind.RMS, 1e-6)
+LATENT_NORM = NormSpec(NormKind.RMS, 1e-6)
 
 _NUMBER = re.compile(r"(?:model\.)?layers\.(\d+)\..+")
 _SPLIT = (".w_k.weight", ".w_v.weight")
 
 
-def parse(reader: ConfigReader) -> DecoderSpec:
-    """Return the spec of a `DeepseekV3ForCausalLM`."""
+def parse(reader: ConfigReader, *, is_indexed: bool = False) -> DecoderSpec:
+    """Return the spec of either generation; from V3.2 on, layers choose the tokens that they attend to."""
     hidden_size = reader.take("hidden_size", int, positive=True)
     num_layers = reader.take("num_hidden_layers", int, positive=True)
-    num_dense = reader.take("first_k_dense_replace", int, 0)
-    reader.expect("moe_layer_freq", [1])
+    num_dense = _num_dense(reader, num_layers, is_indexed=is_indexed)
     norm = NormSpec(NormKind.RMS, reader.take("rms_norm_eps", float, 1e-6, positive=True))
-    attention = _attention(reader)
+    attention = read_latent_attention(reader)
+    if is_indexed:
+        attention = replace(attention, indexer=_indexer(reader, attention, num_layers))
     activation = reader.expect("hidden_act", ACTIVATIONS.keys(), "silu")
     dense = MlpSpec(reader.take("intermediate_size", int, positive=True), activation)
-    moe = _moe(reader, activation)
+    moe = read_mixture(reader, activation)
     # Layers behind the last, which predict further tokens for drafts; `names` leaves them out.
     reader.ignore("num_nextn_predict_layers")
     layers = (LayerSpec(attention, dense, norm), LayerSpec(attention, moe, norm))
@@ -59,33 +63,83 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     return spec
 
 
+def _num_dense(reader: ConfigReader, num_layers: int, *, is_indexed: bool) -> int:
+    """Return how many of the first layers have no mixture."""
+    reader.expect("moe_layer_freq", [1])
+    num_dense = reader.take("first_k_dense_replace", int, 3 if is_indexed else 0)
+    listed = reader.take_list("mlp_layer_types", str) if is_indexed else None
+    if listed is None:
+        return num_dense
+    found = listed.index("sparse") if "sparse" in listed else num_layers
+    if listed != ("dense",) * found + ("sparse",) * (num_layers - found):
+        raise UnsupportedConfig(
+            f"{reader.where} has mlp_layer_types {listed[:8]} ... ({len(listed)}) for {num_layers} layers; "
+            "dense ones, then sparse ones are supported. Correct the file, or report the checkpoint."
+        )
+    return found
+
+
+def _indexer(reader: ConfigReader, attention: MlaSpec, num_layers: int) -> IndexerSpec:
+    head_dim = reader.take("index_head_dim", int, 128, positive=True)
+    kinds = reader.take_list("layer_types", str, ("indexed_attention",) * num_layers)
+    if attention.q_latent_dim is None or head_dim < attention.widths.rope_dim:
+        raise UnsupportedConfig(
+            f"{reader.where} has q_lora_rank = {attention.q_latent_dim} and index_head_dim = {head_dim}; an "
+            f"indexer needs compressed queries, and {attention.widths.rope_dim} channels to rotate. Correct "
+            "the file."
+        )
+    if kinds != ("indexed_attention",) * num_layers:
+        raise UnsupportedConfig(
+            f"{reader.where} has other layer_types than indexed_attention for each of {num_layers} layers, "
+            "which are not served here. Report the checkpoint."
+        )
+    reader.expect("mlp_bias", [False])
+    return IndexerSpec(
+        reader.take("index_n_heads", int, 64, positive=True),
+        head_dim,
+        reader.take("index_topk", int, 2048, positive=True),
+        # Halves pair up here, whatever the queries and keys of attention do.
+        replace(attention.position, is_interleaved=False),
+        NormSpec(NormKind.LAYER, LATENT_NORM.eps, has_bias=True),
+    )
+
+
 def names(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
     """Name the tensors; the projection from the latent splits into each head's key and value, as views."""
-    layer = spec.layers[-1]
-    assert isinstance(layer.attention, MlaSpec)
-    parts = {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
-    num_experts = layer.mlp.num_experts if isinstance(layer.mlp, MoeSpec) else 0
-    inner: dict[str, Target] = {
-        **NORMS,
-        **MLP,
-        **_MOE,
-        **_attention_names(layer.attention.widths),
-        **{
-            f"mlp.experts.{expert}.{theirs}": f"mlp.experts.each.{expert}.{ours}"
-            for expert in range(num_experts)
-            for theirs, ours in parts.items()
-        },
-    }
+    attention = spec.layers[-1].attention
+    assert isinstance(attention, MlaSpec)
+    inner = {**NORMS, **MLP, **mixture_names(spec), **latent_names(attention.widths)}
     tensors = rename(weights, OUTER, inner, stack="layers.", prefix="model.")
-    drafts = {name.split(".")[2] for name in weights.names() if name.endswith(".eh_proj.weight")}
+    return without_drafts(without_leaf(tensors), weights)
+
+
+def mixture_names(spec: DecoderSpec) -> dict[str, Target]:
+    """Map a router with corrections, what all tokens share, and the experts, each with its own tensors."""
+    parts = {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
+    sizes = [layer.mlp.num_experts for layer in spec.layers if isinstance(layer.mlp, MoeSpec)]
+    experts = {
+        f"mlp.experts.{expert}.{theirs}": f"mlp.experts.each.{expert}.{ours}"
+        for expert in range(max(sizes, default=0))
+        for theirs, ours in parts.items()
+    }
+    return {**_MOE, **experts}
+
+
+def without_leaf(tensors: Mapping[str, TensorSource]) -> dict[str, TensorSource]:
+    """Rename the halves of the projection from the latent, which are parameters and no layers."""
     return {
         name.removesuffix(".weight") if name.endswith(_SPLIT) else name: source
         for name, source in tensors.items()
-        if _number(name) not in drafts
     }
 
 
-def _attention_names(widths: MlaWidths) -> dict[str, Target]:
+def without_drafts(tensors: Mapping[str, TensorSource], weights: Weights) -> dict[str, TensorSource]:
+    """Leave out the layers behind the last, which predict further tokens for drafts."""
+    drafts = {name.split(".")[2] for name in weights.names() if name.endswith(".eh_proj.weight")}
+    return {name: source for name, source in tensors.items() if _number(name) not in drafts}
+
+
+def latent_names(widths: MlaWidths) -> dict[str, Target]:
     """Map the projections; that from the latent splits into each head's key and value, as views."""
 
     def of_heads(start: int, stop: int) -> Change:
@@ -101,6 +155,10 @@ def _attention_names(widths: MlaWidths) -> dict[str, Target]:
         "self_attn.kv_a_layernorm": "attention.kv_norm",
         "self_attn.kv_b_proj": {"attention.w_k": of_heads(0, nope), "attention.w_v": of_heads(nope, both)},
         "self_attn.o_proj": "attention.o",
+        "self_attn.indexer.wq_b": "attention.indexer.q",
+        "self_attn.indexer.wk": "attention.indexer.k",
+        "self_attn.indexer.k_norm": "attention.indexer.norm",
+        "self_attn.indexer.weights_proj": "attention.indexer",
     }
 
 
@@ -109,7 +167,8 @@ def _number(name: str) -> str | None:
     return None if match is None else match[1]
 
 
-def _attention(reader: ConfigReader) -> MlaSpec:
+def read_latent_attention(reader: ConfigReader) -> MlaSpec:
+    """Return attention to latents, its heads all as wide."""
     widths = MlaWidths(
         num_heads=reader.take("num_attention_heads", int, positive=True),
         nope_dim=reader.take("qk_nope_head_dim", int, positive=True),
@@ -126,7 +185,7 @@ def _attention(reader: ConfigReader) -> MlaSpec:
     return MlaSpec(
         widths,
         position,
-        _LATENT_NORM,
+        LATENT_NORM,
         scale=widths.head_dim**-0.5 * _score_scale(position),
         q_latent_dim=reader.take("q_lora_rank", int, None, positive=True),
         has_bias=reader.take("attention_bias", bool, False),
@@ -138,7 +197,8 @@ def _score_scale(position: Rope) -> float:
     return position.scaling.score_scale if isinstance(position.scaling, Yarn) else 1.0
 
 
-def _moe(reader: ConfigReader, activation: str) -> MoeSpec:
+def read_mixture(reader: ConfigReader, activation: str) -> MoeSpec:
+    """Return a mixture whose router chooses groups first."""
     reader.expect("scoring_func", ["sigmoid"])
     reader.expect("topk_method", ["noaux_tc"])
     num_experts = reader.take("n_routed_experts", int, positive=True)
@@ -168,4 +228,7 @@ def _moe(reader: ConfigReader, activation: str) -> MoeSpec:
     return MoeSpec(num_experts, router, MlpSpec(width, activation), shared)
 
 
-BRANDS: tuple[Brand, ...] = (Brand("DeepseekV3ForCausalLM", ModelKind.DECODER, parse, Decoder, names),)
+BRANDS: tuple[Brand, ...] = (
+    Brand("DeepseekV3ForCausalLM", ModelKind.DECODER, parse, Decoder, names),
+    Brand("DeepseekV32ForCausalLM", ModelKind.DECODER, partial(parse, is_indexed=True), Decoder, names),
+)

@@ -1,9 +1,9 @@
-"""Read Gemma 2 and Gemma 3 text checkpoints (arXiv 2408.00118, 2503.19786). Runs nothing."""
+"""Read Gemma 1 to 3 for texts (arXiv 2403.08295, 2408.00118, 2503.19786). Runs nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cynosure.attention import AttentionSpec, Score
 from cynosure.attention.positions import Rope
@@ -12,6 +12,7 @@ from cynosure.models.checkpoint import Weights
 from cynosure.models.config_reader import ConfigReader
 from cynosure.models.decoder import Decoder
 from cynosure.models.decoder_spec import DecoderSpec, LayerSpec
+from cynosure.models.families.alike import decoder_of
 from cynosure.models.families.llama import (
     ATTENTION,
     MLP,
@@ -19,6 +20,7 @@ from cynosure.models.families.llama import (
     Windows,
     mask_of,
     read_heads,
+    rename_llama,
     windows_by_type,
 )
 from cynosure.models.families.naming import rename
@@ -27,7 +29,8 @@ from cynosure.models.norm import NormKind, NormSpec
 from cynosure.models.rope_config import read_rope
 from cynosure.models.self_attention import SelfAttentionSpec
 
-_NORMS = {
+_GELU = "gelu_pytorch_tanh"
+NORMS = {
     "input_layernorm": "attention_norm",
     "post_attention_layernorm": "attention_post_norm",
     "pre_feedforward_layernorm": "mlp_norm",
@@ -50,7 +53,7 @@ def _one_rope(reader: ConfigReader, head_dim: int) -> tuple[Rope, Rope]:
     return rope, rope
 
 
-def _two_ropes(reader: ConfigReader, head_dim: int) -> tuple[Rope, Rope]:
+def two_ropes(reader: ConfigReader, head_dim: int) -> tuple[Rope, Rope]:
     """Return a slow global position and a fast local one; scaling stretches the global one alone."""
     wide = read_rope(reader, head_dim, theta=1_000_000.0, layer_type="full_attention")
     if reader.sub("rope_parameters") is not None:
@@ -118,8 +121,28 @@ def _parser(generation: _Generation) -> Callable[[ConfigReader], DecoderSpec]:
     return parse
 
 
+def parse_first(reader: ConfigReader) -> DecoderSpec:
+    """Return the spec of a `GemmaForCausalLM`: one norm before each half, and every layer sees all."""
+    hidden_size = reader.take("hidden_size", int, positive=True)
+    reader.take("head_dim", int, positive=True)  # the published default follows from no other number
+    heads = read_heads(reader, hidden_size)
+    rope = read_rope(reader, heads.head_dim, share=None)
+    has_bias = reader.take("attention_bias", bool, False)
+    # The first files say gelu, and were trained with its approximation all the same.
+    reader.expect("hidden_act", [_GELU, "gelu"], _GELU)
+    reader.expect("hidden_activation", [_GELU])
+    reader.expect("use_bidirectional_attention", [False])
+    layer = LayerSpec(
+        SelfAttentionSpec(AttentionSpec(heads, mask_of(None), rope), has_bias, has_bias),
+        MlpSpec(reader.take("intermediate_size", int, positive=True), _GELU),
+        NormSpec(NormKind.RMS_OFFSET, reader.take("rms_norm_eps", float, 1e-6, positive=True)),
+    )
+    spec = decoder_of(reader, layer, hidden_size, rope.max_model_len, is_head_tied=True)
+    return replace(spec, embedding_multiplier=hidden_size**0.5)
+
+
 def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
-    return rename(weights, OUTER, {**ATTENTION, **MLP, **_NORMS}, stack="layers.", prefix="model.")
+    return rename(weights, OUTER, {**ATTENTION, **MLP, **NORMS}, stack="layers.", prefix="model.")
 
 
 def _brand(architecture: str, generation: _Generation) -> Brand:
@@ -127,8 +150,16 @@ def _brand(architecture: str, generation: _Generation) -> Brand:
 
 
 BRANDS: tuple[Brand, ...] = (
+    Brand(
+        "GemmaForCausalLM",
+        ModelKind.DECODER,
+        parse_first,
+        Decoder,
+        rename_llama,
+        ("*.rotary_emb.inv_freq",),
+    ),
     _brand(
         "Gemma2ForCausalLM", _Generation(_one_rope, lambda reader: 2, caps_scores=True, has_qk_norm=False)
     ),
-    _brand("Gemma3ForCausalLM", _Generation(_two_ropes, _pattern, caps_scores=False, has_qk_norm=True)),
+    _brand("Gemma3ForCausalLM", _Generation(two_ropes, _pattern, caps_scores=False, has_qk_norm=True)),
 )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 from cynosure.attention import AttentionSpec, Score
-from cynosure.models.brand import Brand, ModelKind
+from cynosure.core.errors import UnsupportedConfig
+from cynosure.models.brand import Brand, ModelKind, TensorSource
+from cynosure.models.checkpoint import Weights
 from cynosure.models.config_reader import ConfigReader
 from cynosure.models.decoder import Decoder
 from cynosure.models.decoder_spec import DecoderSpec, LayerSpec
-from cynosure.models.families.llama import mask_of, read_heads, rename_llama
+from cynosure.models.families.expert_stacks import stacked
+from cynosure.models.families.llama import ATTENTION, NORMS, OUTER, mask_of, read_heads, rename_llama
+from cynosure.models.families.naming import rename
 from cynosure.models.mlp import ACTIVATIONS, MlpSpec
+from cynosure.models.moe import MoeSpec, SoftmaxRouterSpec
 from cynosure.models.norm import NormKind, NormSpec
 from cynosure.models.rope_config import read_rope
 from cynosure.models.self_attention import SelfAttentionSpec
 
 
-def parse(reader: ConfigReader) -> DecoderSpec:
-    """Return the spec of a `GraniteForCausalLM`."""
+def parse(reader: ConfigReader, *, is_mixture: bool) -> DecoderSpec:
+    """Return the spec of either: with one feed-forward half a layer, or a mixture."""
     hidden_size = reader.take("hidden_size", int, positive=True)
     heads = read_heads(reader, hidden_size)
     rope = read_rope(reader, heads.head_dim, share=None)
@@ -25,11 +33,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     score = Score(scale=reader.take("attention_multiplier", float, 1.0, positive=True))
     layer = LayerSpec(
         SelfAttentionSpec(AttentionSpec(heads, mask_of(None), rope, score), has_bias, has_bias),
-        MlpSpec(
-            reader.take("intermediate_size", int, positive=True),
-            reader.expect("hidden_act", ACTIVATIONS.keys(), "silu"),
-            has_bias=reader.take("mlp_bias", bool, False),
-        ),
+        _mixture(reader) if is_mixture else _mlp(reader),
         norm,
         residual_multiplier=reader.take("residual_multiplier", float, 1.0, positive=True),
     )
@@ -47,6 +51,59 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     return spec
 
 
+def _mlp(reader: ConfigReader) -> MlpSpec:
+    return MlpSpec(
+        reader.take("intermediate_size", int, positive=True),
+        reader.expect("hidden_act", ACTIVATIONS.keys(), "silu"),
+        has_bias=reader.take("mlp_bias", bool, False),
+    )
+
+
+def _mixture(reader: ConfigReader) -> MoeSpec:
+    """Return the mixture; a softmax over those chosen is that over all, divided by their sum."""
+    expert = MlpSpec(
+        reader.take("intermediate_size", int, positive=True),
+        reader.expect("hidden_act", ACTIVATIONS.keys(), "silu"),
+    )
+    num_experts = reader.take("num_local_experts", int, 8, positive=True)
+    num_chosen = reader.take("num_experts_per_tok", int, 2, positive=True)
+    if num_chosen > num_experts:
+        raise UnsupportedConfig(
+            f"{reader.where} chooses {num_chosen} of {num_experts} experts. Correct num_experts_per_tok."
+        )
+    return MoeSpec(num_experts, SoftmaxRouterSpec(num_chosen), expert)
+
+
+def _rename_mixture(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
+    mixture = spec.layers[0].mlp
+    assert isinstance(mixture, MoeSpec)
+    stacks = ("block_sparse_moe.input_linear", "block_sparse_moe.output_linear")
+    inner = {
+        **ATTENTION,
+        **NORMS,
+        "block_sparse_moe.router.layer": "mlp.router",
+        **stacked(mixture, *stacks, is_input_first=False),
+    }
+    return rename(weights, OUTER, inner, stack="layers.", prefix="model.")
+
+
+_IGNORED = ("*.rotary_emb.inv_freq",)
+
 BRANDS: tuple[Brand, ...] = (
-    Brand("GraniteForCausalLM", ModelKind.DECODER, parse, Decoder, rename_llama, ("*.rotary_emb.inv_freq",)),
+    Brand(
+        "GraniteForCausalLM",
+        ModelKind.DECODER,
+        partial(parse, is_mixture=False),
+        Decoder,
+        rename_llama,
+        _IGNORED,
+    ),
+    Brand(
+        "GraniteMoeForCausalLM",
+        ModelKind.DECODER,
+        partial(parse, is_mixture=True),
+        Decoder,
+        _rename_mixture,
+        _IGNORED,
+    ),
 )

@@ -57,7 +57,7 @@ class _Biases:
 
 @dataclass(frozen=True)
 class _Switches:
-    """Where one brand differs from Llama; `theta`, `eps` and `is_head_tied` are what absent keys mean."""
+    """Where one brand differs from Llama; all from `theta` on but `is_gated` are what absent keys mean."""
 
     biases: Callable[[ConfigReader], _Biases]
     windows: Callable[[ConfigReader, int], Windows]
@@ -67,6 +67,8 @@ class _Switches:
     theta: float = 10_000.0
     eps: float = 1e-6
     is_head_tied: bool = False
+    activation: str = "silu"
+    is_gated: bool = True
 
 
 def mask_of(window: int | None) -> Mask:
@@ -108,6 +110,11 @@ def _no_windows(reader: ConfigReader, num_layers: int) -> Windows:
 
 def _same_window(reader: ConfigReader, num_layers: int) -> Windows:
     return (reader.take("sliding_window", int, None, positive=True),) * num_layers
+
+
+def _listed_windows(reader: ConfigReader, num_layers: int) -> Windows:
+    window = reader.take("sliding_window", int, None, positive=True)
+    return windows_by_type(reader, num_layers, window) or (window,) * num_layers
 
 
 def _upper_windows(reader: ConfigReader, num_layers: int) -> Windows:
@@ -173,8 +180,9 @@ def _parser(switches: _Switches) -> Callable[[ConfigReader], DecoderSpec]:
         biases = switches.biases(reader)
         mlp = MlpSpec(
             reader.take("intermediate_size", int, positive=True),
-            reader.expect("hidden_act", ACTIVATIONS.keys(), "silu"),
-            has_bias=biases.mlp,
+            reader.expect("hidden_act", ACTIVATIONS.keys(), switches.activation),
+            switches.is_gated,
+            biases.mlp,
         )
         windows = switches.windows(reader, num_layers)
         layers = {
@@ -242,7 +250,12 @@ def _brand(
 
 BRANDS: tuple[Brand, ...] = (
     _brand("LlamaForCausalLM", _Switches(_stated_biases, _no_windows)),
+    _brand(
+        "ArceeForCausalLM",
+        _Switches(_stated_biases, _no_windows, eps=1e-5, activation="relu2", is_gated=False),
+    ),
     _brand("MistralForCausalLM", _Switches(_no_biases, _same_window)),
+    _brand("MinistralForCausalLM", _Switches(_no_biases, _listed_windows)),
     _brand("Qwen2ForCausalLM", _Switches(_qkv_biases, _upper_windows)),
     _brand("Qwen3ForCausalLM", _Switches(_attention_biases, _upper_windows, has_qk_norm=True)),
     _brand("Phi3ForCausalLM", _Switches(_no_biases, _same_window, eps=1e-5), _rename_phi3),

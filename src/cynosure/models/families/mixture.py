@@ -145,7 +145,11 @@ def _olmoe_halves(reader: ConfigReader, num_layers: int) -> tuple[FeedForwardSpe
     return (MoeSpec(num_experts, router, expert),) * num_layers
 
 
-def _qwen_halves(has_shared: bool) -> Callable[[ConfigReader, int], tuple[FeedForwardSpec, ...]]:
+def qwen_halves(
+    *, has_shared: bool, is_normalised: bool = False
+) -> Callable[[ConfigReader, int], tuple[FeedForwardSpec, ...]]:
+    """Return what reads the feed-forward half of each layer; `is_normalised` is what an absent key means."""
+
     def halves(reader: ConfigReader, num_layers: int) -> tuple[FeedForwardSpec, ...]:
         activation = _activation(reader)
         # Two names of one number; transformers writes the first for Qwen3.
@@ -155,7 +159,7 @@ def _qwen_halves(has_shared: bool) -> Callable[[ConfigReader, int], tuple[FeedFo
         chosen = _num_chosen(reader, num_experts, 8)
         moe = MoeSpec(
             num_experts,
-            SoftmaxRouterSpec(chosen, reader.take("norm_topk_prob", bool, False)),
+            SoftmaxRouterSpec(chosen, reader.take("norm_topk_prob", bool, is_normalised)),
             MlpSpec(reader.take("moe_intermediate_size", int, positive=True), activation),
             _shared(reader, activation) if has_shared else None,
             is_shared_gated=has_shared,
@@ -187,13 +191,10 @@ def _num_chosen(reader: ConfigReader, num_experts: int, default: int) -> int:
     return num_chosen
 
 
-def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
-    """Name the tensors; each expert has tensors of its own."""
+def expert_names(spec: DecoderSpec) -> dict[str, Target]:
+    """Return what routers, shared experts and the experts, each with tensors of its own, are called here."""
     sizes = [layer.mlp.num_experts for layer in spec.layers if isinstance(layer.mlp, MoeSpec)]
-    inner: dict[str, Target] = {
-        **ATTENTION,
-        **MLP,
-        **NORMS,
+    names: dict[str, Target] = {
         "mlp.gate": "mlp.router",
         "block_sparse_moe.gate": "mlp.router",
         "mlp.shared_expert_gate": "mlp.shared_gate",
@@ -202,7 +203,12 @@ def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
     for owner, parts in (("mlp", _PARTS), ("block_sparse_moe", _LETTERS)):
         for expert in range(max(sizes, default=0)):
             for theirs, ours in parts.items():
-                inner[f"{owner}.experts.{expert}.{theirs}"] = f"mlp.experts.each.{expert}.{ours}"
+                names[f"{owner}.experts.{expert}.{theirs}"] = f"mlp.experts.each.{expert}.{ours}"
+    return names
+
+
+def _rename(spec: DecoderSpec, weights: Weights) -> Mapping[str, TensorSource]:
+    inner = {**ATTENTION, **MLP, **NORMS, **expert_names(spec)}
     return rename(weights, OUTER, inner, stack="layers.", prefix="model.")
 
 
@@ -235,9 +241,9 @@ BRANDS: tuple[Brand, ...] = (
             _stated_biases, _no_windows, _olmoe_halves, eps=1e-5, has_qk_norm=True, is_qk_norm_whole=True
         ),
     ),
-    _brand("Qwen2MoeForCausalLM", _Switches(_qkv_biases, _lower_windows, _qwen_halves(has_shared=True))),
+    _brand("Qwen2MoeForCausalLM", _Switches(_qkv_biases, _lower_windows, qwen_halves(has_shared=True))),
     _brand(
         "Qwen3MoeForCausalLM",
-        _Switches(_stated_biases, _switched_window, _qwen_halves(has_shared=False), has_qk_norm=True),
+        _Switches(_stated_biases, _switched_window, qwen_halves(has_shared=False), has_qk_norm=True),
     ),
 )

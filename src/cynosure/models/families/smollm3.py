@@ -29,7 +29,7 @@ def parse(reader: ConfigReader) -> DecoderSpec:
         reader.expect("hidden_act", ACTIVATIONS.keys(), "silu"),
         has_bias=reader.take("mlp_bias", bool, False),
     )
-    are_roped = _roped_layers(reader, num_layers)
+    are_roped = roped_layers(reader, num_layers)
     kinds = list(zip(are_roped, _windows(reader, are_roped), strict=True))
     layers = {
         (is_roped, window): LayerSpec(
@@ -53,11 +53,11 @@ def parse(reader: ConfigReader) -> DecoderSpec:
     return spec
 
 
-def _roped_layers(reader: ConfigReader, num_layers: int) -> tuple[bool, ...]:
+def roped_layers(reader: ConfigReader, num_layers: int) -> tuple[bool, ...]:
     """Return which layers rotate. The key's name says the opposite: its ones rotate, its zeros do not."""
     every = reader.take("no_rope_layer_interval", int, 4, positive=True)
     listed = reader.take_list("no_rope_layers", int)
-    if listed is None:
+    if not listed:
         return tuple((layer + 1) % every != 0 for layer in range(num_layers))
     if len(listed) < num_layers or not set(listed) <= {0, 1}:
         raise UnsupportedConfig(

@@ -82,10 +82,11 @@ def _both(
     name: str, source: TensorSource, module: QuantLinear | QuantEmbedding
 ) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
     waiting: list[Coded] = []
+    # Not the module: it will hold the codes, and whoever holds these functions would keep them in memory.
     form: CodeFormat = module.form
+    like = torch.empty(module.num_rows, module.width, device="meta")
 
     def codes() -> Tensor:
-        like = torch.empty(module.num_rows, module.width, device="meta")
         coded = quantise(checked(name, source, like, None), form)
         waiting.append(coded)
         return coded.codes

@@ -149,6 +149,19 @@ class Tokenizer:
         parts = [self._part(text, allow_special) for text in (first, second)]
         return self._finished(parts, True, max_length, truncate)
 
+    def own_ids(self, texts: Sequence[str]) -> list[list[int] | None]:
+        """Return each text's own tokens, without added ones; `None` for a text that spells a control token.
+
+        All cores share the work.
+
+        Raises:
+            InputError: A text is not valid Unicode.
+        """
+        for text in texts:
+            _check_unicode(text)
+        raws = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [ids if self._control_ids.isdisjoint(ids) else None for ids in (raw.ids for raw in raws)]
+
     def encode_prompt(self, text: str, literals: Sequence[Span] = (), part: Span | None = None) -> Encoding:
         """Encode a rendered chat, whose control tokens count, save for the spans of `literals`.
 

@@ -1,0 +1,1 @@
+"""Low-rank adapters of decoders. Holds no code of its own."""
