@@ -30,7 +30,7 @@ OURS, SERVER = "ours", "server"
 #: Below this share of the best peer, a peer is not the best one.
 HOPELESS = 0.8
 #: So often at least, however long it takes.
-MIN_REPEATS = 3
+MIN_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,14 @@ class Patience:
 
     def is_over(self, num_done: int, begun_s: float) -> bool:
         """Whether it is time for the next question."""
-        least = min(MIN_REPEATS, self.repeats)
         return num_done >= self.repeats or (
-            num_done >= least and time.perf_counter() - begun_s > self.seconds
+            num_done >= self.least and time.perf_counter() - begun_s > self.seconds
         )
+
+    @property
+    def least(self) -> int:
+        """How often every question is asked."""
+        return min(MIN_REPEATS, self.repeats)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
     python -m benchmarks.engine_child FOLDER int8 [--through-server]
 
-In process, a step is one of the engine, whole: scheduler, pass, greedy sampling, events. Through the server,
-the client is this process, and tokens count as their events arrive.
+In process, a step is one of the engine, whole: scheduler, passes, greedy sampling, events; a short one
+decodes up to three tokens ahead (`engine/run_ahead.py`), as it does in the server. Through the server, the
+client is this process, and tokens count as their events arrive.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.peer.lines import WARM_STEPS, answer, rates
+from benchmarks.peer.lines import WARM_STEPS, answer
 from cynosure.engine import Event, Request, SamplingParams, TokenEvent
 from cynosure.engine.core import EngineCore
-from cynosure.engine.settings import EngineSettings
+from cynosure.engine.settings import MAX_TOKENS_AHEAD, EngineSettings
 from cynosure.evaluate.event_stream import DONE, EventStream
 from cynosure.evaluate.server_process import ServerProcess, serve
 from cynosure.models.decoder import Decoder
@@ -78,17 +79,22 @@ class InProcess:
     def run(self, num_seqs: int, num_steps: int, length: int) -> tuple[float, float]:
         """Read prompts, and decode."""
         prompts = [self.random_prompt(length) for _ in range(num_seqs)]
-        self.num_told, stamps = 0, [time.perf_counter()]
+        self.num_told, begun = 0, time.perf_counter()
         for seq, prompt in enumerate(prompts):
             self.add(str(seq), prompt, length + num_steps + 100)
         while self.num_told < num_seqs:
             self.step()
-        for _ in range(WARM_STEPS + num_steps + 1):
-            stamps.append(time.perf_counter())
+        prefill = num_seqs * length / (time.perf_counter() - begun)
+        for _ in range(WARM_STEPS):
             self.step()
+        # A step may decode some tokens ahead: tokens count, not steps.
+        before, begun = self.num_told, time.perf_counter()
+        while self.num_told - before < num_seqs * num_steps:
+            self.step()
+        decode = (self.num_told - before) / (time.perf_counter() - begun)
         for seq in range(num_seqs):
             self.core.cancel(str(seq))
-        return rates(num_seqs, num_steps, length, stamps)
+        return prefill, decode
 
 
 class ThroughServer:
@@ -116,7 +122,7 @@ class ThroughServer:
     async def _ask(self, prompt: str, num_tokens: int) -> list[float]:
         body = {
             "model": "speed", "prompt": prompt, "max_tokens": num_tokens, "temperature": 0,
-            "ignore_eos": True, "stream": True,
+            "ignore_eos": True, "stream": True, "return_token_ids": True,
         }  # fmt: skip
         stream = await EventStream.open(f"{self.server.url}/v1/completions", body)
         if stream.status != 200:
@@ -125,8 +131,10 @@ class ThroughServer:
         async for event in stream.events():
             if event.data == DONE:
                 break
-            stamps += [event.at_s for choice in event.json.get("choices", ()) if choice["text"]]
-        assert len(stamps) > 0.9 * num_tokens, f"{len(stamps)} of {num_tokens} tokens came as text"
+            # Several tokens may come at a time.
+            for choice in event.json.get("choices", ()):
+                stamps += [event.at_s] * len(choice["token_ids"])
+        assert len(stamps) == num_tokens, f"{len(stamps)} of {num_tokens} tokens came"
         return stamps
 
 
@@ -139,7 +147,12 @@ def main() -> None:
     parser.add_argument("--through-server", action="store_true")
     arguments = parser.parse_args()
     if not arguments.through_server:
-        settings = EngineSettings(max_num_batched_tokens=2048, chunk_size=2048, has_prefix_cache=False)
+        settings = EngineSettings(
+            max_num_batched_tokens=2048,
+            chunk_size=2048,
+            has_prefix_cache=False,
+            max_tokens_ahead=MAX_TOKENS_AHEAD,
+        )
         ours = InProcess(arguments.folder, arguments.bits, settings)
         shapes = ours.graph.cache_shapes
         kv_bytes = 2 * sum(shape.num_kv_heads * (shape.head_dim + shape.v_head_dim) for shape in shapes)

@@ -152,13 +152,17 @@ STARTS: Mapping[str, Start] = {
 ENVIRONMENTS = {"transformers": "transformers", "llama_cpp_python": "llama"}
 
 
-def asker(url: str, model: str, dice: random.Random) -> Ask:
-    """Sends prompts that nobody has sent, and notes the tokens of each answer."""
+def asker(url: str, model: str, dice: random.Random, more: Mapping[str, object] | None = None) -> Ask:
+    """Sends prompts that nobody has sent, and notes the tokens of each answer.
+
+    Ours tells `more`: the ids of the tokens in a piece, which may be several. Others send each by itself.
+    """
 
     async def ask(answer: Answer) -> None:
         prompt = "".join(dice.choices(string.ascii_letters, k=PROMPT_LENGTH))
         body = {
             "model": model, "prompt": prompt, "max_tokens": ANSWER_LENGTH, "temperature": 0, "stream": True,
+            **(more or {}),
         }  # fmt: skip
         stream = await EventStream.open(f"{url}/v1/completions", body)
         if stream.status != 200:
@@ -167,8 +171,8 @@ def asker(url: str, model: str, dice: random.Random) -> Ask:
             if event.data == DONE:
                 break
             for choice in event.json.get("choices", ()):
-                if choice["text"]:
-                    answer.token_s.append(event.at_s)
+                told = choice.get("token_ids", [None] if choice["text"] else [])
+                answer.token_s += [event.at_s] * len(told)
                 # Random weights do not choose the end token: every answer is as long as may be.
                 answer.is_whole = answer.is_whole or choice.get("finish_reason") == "length"
 
@@ -243,7 +247,8 @@ def measure(peer: str, setting: Setting, plan: Plan, seed: int) -> Run:
     model = setting.shape if peer == "cynosure" else str(setting.folder)
 
     async def go_on(server: ServerProcess) -> None:
-        ask = asker(server.url, model, random.Random(seed))
+        more = {"return_token_ids": True} if peer == "cynosure" else None
+        ask = asker(server.url, model, random.Random(seed), more)
         await warm_up(ask)
         while loads:
             load = loads.pop(0)

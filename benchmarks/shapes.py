@@ -25,6 +25,9 @@ INIT_STD = 0.02
 
 SEED = 0
 
+#: What is written when all else is there.
+LAST_FILE = "generation_config.json"
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -133,8 +136,13 @@ def words_of(shape: Shape) -> list[str]:
     """The vocabulary in order: bytes, one merge, filler words, the end token."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [*letters, "ĠĠ"]
-    words += [f"Ġw{number}" for number in range(shape.vocab_size - len(words) - 1)]
+    words += [f"Ġ{spelled(number)}" for number in range(shape.vocab_size - len(words) - 1)]
     return [*words, "<|end|>"]
+
+
+def spelled(number: int) -> str:
+    """A word of letters, as most text is: the guard of a server looks at every digit."""
+    return "".join("aeiounrstl"[int(digit)] for digit in str(number))
 
 
 def write_tokenizer(shape: Shape, folder: Path) -> None:
@@ -157,7 +165,7 @@ def write_tokenizer(shape: Shape, folder: Path) -> None:
         "chat_template": template,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2))
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": shape.end_id}))
+    (folder / LAST_FILE).write_text(json.dumps({"eos_token_id": shape.end_id}))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Measure what telling of attention costs, in time per output token; prints a table.
 
-    python benchmarks/watching.py [--write] [--pairs 200] [--tokens 32]
+    python benchmarks/watching.py [--write] [--pairs 200] [--tokens 20]
 
 The shape is SmolLM2-135M's, in bfloat16, with random weights: each pass is computed in full. Both answers of
 a pair, one watched and one not, go on from the same 512 tokens in 16 segments; each comes first in turn. The
@@ -116,7 +116,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pairs", type=int, default=200, help="answers with and without")
-    parser.add_argument("--tokens", type=int, default=32, help="tokens of an answer")
+    parser.add_argument("--tokens", type=int, default=20, help="tokens of an answer")
     parser.add_argument("--write", action="store_true", help="write results/watching.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -22,6 +22,8 @@ LINES = {
     "full_int8": ("all layers keep all, in int8", "#6f92f3"),
     "mix_int8": ("every second has a window, in int8", "#f08a6c"),
     "window": ("all layers have a window", "#1b7837"),
+    "hybrid": ("a state in five of six layers", "#8073ac"),
+    "state": ("a state in every layer", "#542788"),
 }
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 64, 250, 24, 44
@@ -60,7 +62,8 @@ def picture() -> str:
     parts.append(f'<text x="{x:.1f}" y="{y + 34:.1f}" text-anchor="middle">tokens of the prompt</text>')
     parts.append(f'<text x="8" y="{TOP - 8}">KiB that one sequence holds, at most</text>')
     lowest = TOP - LINE_HEIGHT
-    for name in sorted(LINES, key=lambda name: -sizes[name]["n4"]):
+    # A policy is drawn once it was measured.
+    for name in sorted((name for name in LINES if name in sizes), key=lambda name: -sizes[name]["n4"]):
         words, colour = LINES[name]
         points = [place(factor, sizes[name][f"n{factor}"]) for factor in (1, 2, 4)]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)

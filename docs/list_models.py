@@ -20,13 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cynosure.attention import AttentionSpec, Sink
+from cynosure.attention import AttentionSpec, Gate, Sink
 from cynosure.attention.masks import And, Blocks, Causal, Chunk, Full, Mask, Or, Window
 from cynosure.attention.positions import Alibi, Disentangled, MRope, NoPosition, Rope, T5Bias
 from cynosure.evaluate.figures import fill_figures
 from cynosure.models.brand import Brand
 from cynosure.models.config_reader import ConfigReader
 from cynosure.models.decoder_spec import DecoderSpec
+from cynosure.models.denoise.autoencoder_spec import AutoencoderSpec
+from cynosure.models.denoise.transformer_spec import TransformerSpec
+from cynosure.models.denoise.unet_spec import UNetSpec
+from cynosure.models.differential_attention import DifferentialSpec
 from cynosure.models.encoder_decoder_spec import (
     BlockSums,
     EncoderDecoderSpec,
@@ -37,11 +41,16 @@ from cynosure.models.encoder_decoder_spec import (
 )
 from cynosure.models.encoder_spec import EncoderSpec
 from cynosure.models.families.table import BRANDS
+from cynosure.models.gated_delta import GatedDeltaSpec
 from cynosure.models.grid_vision_spec import GridDecoderSpec
 from cynosure.models.image_decoder_spec import ImageDecoderSpec
 from cynosure.models.mla_attention import MlaSpec
 from cynosure.models.moe import MoeSpec
+from cynosure.models.real_gated import RealGatedSpec
 from cynosure.models.self_attention import SelfAttentionSpec
+from cynosure.models.shared_attention import SharedAttentionSpec
+from cynosure.models.state_space import StateSpaceSpec
+from cynosure.models.tiled_vision_spec import TiledDecoderSpec
 from cynosure.models.vision_spec import ImagePooling, ImageTextSpec, TextTowerSpec, VisionSpec
 
 ROOT = Path(__file__).parents[1]
@@ -51,21 +60,41 @@ CASES = (
     "decoder_cases",
     "brand_cases",
     "moe_oracle",
+    "mixer_cases",
     "encoder_cases",
     "vision_cases",
     "image_decoder_cases",
     "grid_decoder_cases",
+    "tiled_decoder_cases",
     "seq2seq_cases",
 )
+#: The same of what diffusers has, whose configs are as the cases say them.
+DENOISE_CASES = "tests.models.denoise.denoise_cases"
 #: Names of one architecture: the second is that of its authors' files.
-OTHER_NAMES = {"MPTForCausalLM": "MptForCausalLM"}
+OTHER_NAMES = {
+    "MPTForCausalLM": "MptForCausalLM",
+    "Gemma3nForConditionalGeneration": "Gemma3nForCausalLM",
+    "Llama4ForConditionalGeneration": "Llama4ForCausalLM",
+    "Mistral3ForConditionalGeneration": "Ministral3ForCausalLM",
+}
+#: Architectures of which the half for texts is served.
+TEXTS_ALONE = (
+    "Gemma3nForConditionalGeneration",
+    "Llama4ForConditionalGeneration",
+    "Mistral3ForConditionalGeneration",
+)
 
 #: An architecture that transformers does not have, and one whose config and graph are the same.
 SPECS_OF = {"HF_ColBERT": "BertModel"}
 
 #: What stands in an architecture's name behind the word that its config begins with.
 SUFFIX = re.compile(r"(?:For\w+|LMHeadModel|EncoderModel|Model(?:WithProjection)?)$")
-CONFIGS = {"Gemma3ForCausalLM": "Gemma3TextConfig", "MarianMTModel": "MarianConfig"}
+CONFIGS = {
+    "Gemma3ForCausalLM": "Gemma3TextConfig",
+    "Gemma3nForCausalLM": "Gemma3nTextConfig",
+    "Llama4ForCausalLM": "Llama4TextConfig",
+    "MarianMTModel": "MarianConfig",
+}
 
 #: What gives an image one vector; the class token goes without saying.
 _IMAGE_POOLING: dict[ImagePooling, list[str]] = {
@@ -75,12 +104,13 @@ _IMAGE_POOLING: dict[ImagePooling, list[str]] = {
 
 HEAD = """# Models
 
-Every architecture that is loaded, by the name in its `config.json`; those that read images are for
-[Python](vision.md), the others are served. Any other is refused by name; so is a key of the config that would
-change the maths and is not read. The right column is the largest difference of a logit from `transformers` in
-float32, relative to the largest logit where that exceeds 1, on tiny random checkpoints: alone, packed and
-padded; decoders also token by token, in chunks, and through the engine or the plain loop
-(`python evals/parity.py`). This page is written by `make docs`; [how a model is
+Every architecture that is loaded, by the name in its `config.json`; images reach models in
+[Python](vision.md), where [denoisers and autoencoders](denoisers.md) are too; all else is served. Any other
+is refused by name; so is a key of the config that would change the maths and is not read. The right column
+is the largest difference of a logit from `transformers` in float32, relative to the largest logit where
+that exceeds 1, on tiny random checkpoints: alone, packed and padded; decoders also token by token, in
+chunks, and through the engine or the plain loop (`python evals/parity.py`). For denoisers and autoencoders
+it is that of any number from `diffusers`. This page is written by `make docs`; [how a model is
 added](adding-a-model.md) says what a row owes.
 
 """
@@ -103,7 +133,13 @@ def specs() -> dict[str, Any]:
     for name, values in given.items():
         config = getattr(transformers, CONFIGS.get(name, f"{SUFFIX.sub('', name)}Config"))(**deepcopy(values))
         found[name] = BRANDS[name].parse(ConfigReader(json.loads(config.to_json_string(use_diff=False))))
+    for case in vars(importlib.import_module(DENOISE_CASES))["CASES"].values():
+        found.setdefault(case.architecture, BRANDS[case.architecture].parse(ConfigReader(case.settings)))
     return found
+
+
+#: A name that two graphs have, of which one spec would tell half.
+_TOLD = {"Transformer2DModel": "the first form of the two other transformers, told apart by `norm_type`"}
 
 
 def describe(spec: object) -> str:
@@ -126,20 +162,49 @@ def describe(spec: object) -> str:
         case GridDecoderSpec():
             images = "every patch sees all, rotary by row and column, any size"
             return f"images: {images}; texts: {describe(spec.text)}"
+        case TiledDecoderSpec():
+            images = "every patch of all tiles sees all, learned positions, then gated layers"
+            return f"images: {images}; texts: {describe(spec.text)}, gated layers that attend to images"
         case ImageDecoderSpec():
             return f"images: {describe(spec.image)}; texts: {describe(spec.text)}"
+        case TransformerSpec():
+            told = "a timestep and a class" if spec.text_width is None else "a timestep; attends to a text"
+            return f"every patch of latents sees all, waves of row and column, modulated by {told}"
+        case UNetSpec():
+            return "convolutions; at some resolutions every place sees all and attends to a text"
+        case AutoencoderSpec():
+            return "convolutions; at the smallest resolution every place sees all"
     raise AssertionError(f"{type(spec).__name__} is described nowhere")
+
+
+#: What carries a state from token to token.
+_MIXERS = {
+    StateSpaceSpec: "a state space (Mamba-2)",
+    GatedDeltaSpec: "the gated delta rule",
+    RealGatedSpec: "a gated recurrence (RG-LRU)",
+}
 
 
 def _decoder_words(spec: DecoderSpec) -> Iterator[str]:
     blocks = [layer.attention for layer in spec.layers]
-    if any(isinstance(block, MlaSpec) for block in blocks):
+    mixers = [_MIXERS[type(block)] for block in blocks if type(block) in _MIXERS]
+    if mixers:
+        yield f"{mixers[0]} in every layer" if len(mixers) == len(blocks) else f"{mixers[0]} in most layers"
+    latent = [block for block in blocks if isinstance(block, MlaSpec)]
+    if latent:
         yield "latent (MLA)"
         yield "rotary"
+    if any(block.indexer is not None for block in latent):
+        yield "tokens chosen by an indexer"
+    if any(isinstance(block, DifferentialSpec) for block in blocks):
+        yield "differences of heads"
     plain = [block for block in blocks if isinstance(block, SelfAttentionSpec)]
-    attentions = [block.attention for block in plain]
+    shared = [block for block in blocks if isinstance(block, DifferentialSpec | SharedAttentionSpec)]
+    attentions = [block.attention for block in (*plain, *shared)]
     yield from _heads(attentions)
     yield from _windows([attention.mask for attention in attentions])
+    if any(isinstance(block, SharedAttentionSpec) for block in blocks):
+        yield "keys of earlier layers in some"
     if spec.num_positions is not None:
         yield "learned positions"
     yield from _positions(attentions)
@@ -147,6 +212,8 @@ def _decoder_words(spec: DecoderSpec) -> Iterator[str]:
         yield "learned sinks"
     if any(attention.score.softcap is not None for attention in attentions):
         yield "capped scores"
+    if any(isinstance(attention.combination, Gate) for attention in attentions):
+        yield "gated"
     for block in plain:
         if block.qk_norm is not None:
             yield "normalised queries and keys" + (", all heads together" if block.is_qk_norm_whole else "")
@@ -157,6 +224,8 @@ def _decoder_words(spec: DecoderSpec) -> Iterator[str]:
         yield "norms around each half" if first.has_pre_norms else "norms behind each half"
     if any(isinstance(layer.mlp, MoeSpec) for layer in spec.layers):
         yield "experts"
+    if spec.altup is not None:
+        yield "several vectors a token"
 
 
 #: What an encoder's tokens attend to beyond their neighbourhood.
@@ -208,13 +277,14 @@ def _heads(attentions: Sequence[AttentionSpec]) -> Iterator[str]:
 
 
 def _windows(masks: Sequence[Mask]) -> Iterator[str]:
-    have = [_has_window(mask) for mask in masks]
-    if any(have):
-        yield "windows" if all(have) else "windows in some layers"
+    for kind, name in ((Window, "windows"), (Chunk, "chunks")):
+        have = [_has(kind, mask) for mask in masks]
+        if any(have):
+            yield name if all(have) else f"{name} in some layers"
 
 
-def _has_window(mask: Mask) -> bool:
-    return any(map(_has_window, mask.masks)) if isinstance(mask, And) else isinstance(mask, Window)
+def _has(kind: type[Mask], mask: Mask) -> bool:
+    return any(_has(kind, part) for part in mask.masks) if isinstance(mask, And) else isinstance(mask, kind)
 
 
 def _positions(attentions: Sequence[AttentionSpec]) -> Iterator[str]:
@@ -260,7 +330,9 @@ def page() -> str:
     for name in BRANDS:
         measured = OTHER_NAMES.get(name, name)
         figure = f"<!-- figure: parity.{measured} .1e --><!-- /figure -->"
-        rows.append(f"| {name} | {describe(found[SPECS_OF.get(measured, measured)])} | {figure} |")
+        told = _TOLD.get(name) or describe(found[SPECS_OF.get(measured, measured)])
+        told += "; texts alone" if name in TEXTS_ALONE else ""
+        rows.append(f"| {name} | {told} | {figure} |")
     costs = ["| File of `models/families` | Architectures | Lines |", "| --- | ---: | ---: |", *cost()]
     text = HEAD + "\n".join(rows) + f"\n\n{COST}\n\n" + "\n".join(costs) + "\n"
     return fill_figures(text, ROOT / "results")

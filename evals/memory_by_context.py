@@ -1,10 +1,11 @@
-"""Measure the memory that a sequence's keys and values take as its context grows. Times nothing.
+"""Measure the memory that a sequence's keys, values and states take as its context grows. Times nothing.
 
     python evals/memory_by_context.py [--write]
 
 One sequence at a time runs through an engine, with a prompt of N, 2N or 4N tokens. After every step the
-pages that it holds are counted in the pools; the most that it ever held is told, in bytes of the tensors that
-pages lie in. The models are tiny and random; their layers and heads are alike, so that policies compare.
+pages and states that it holds are counted in the pools; the most that it ever held is told, in bytes of the
+tensors that they lie in. The models are tiny and random; their layers and heads are alike, so that policies
+compare.
 
 Positive control: layers that keep everything hold nearly four times as much at 4N.
 """
@@ -75,6 +76,13 @@ _LATENT: Mapping[str, object] = {
     "topk_group": 1,
     "num_experts_per_tok": 2,
 }
+_MAMBA2: Mapping[str, object] = {"num_heads": 8, "state_size": 16, "n_groups": 1}
+_BAMBA: Mapping[str, object] = {
+    "attn_layer_indices": [3],
+    "mamba_n_heads": 8,
+    "mamba_d_head": 16,
+    "mamba_d_state": 16,
+}
 _T5: Mapping[str, object] = {
     "vocab_size": VOCAB,
     "d_model": 64,
@@ -103,6 +111,8 @@ POLICIES: Mapping[str, Policy] = {
     "mix_int8": Policy("Gemma2ForCausalLM", {**_DECODER, **_GEMMA}, "int8"),
     "window": Policy("MistralForCausalLM", {**_DECODER, "sliding_window": WINDOW}),
     "latent": Policy("DeepseekV3ForCausalLM", {**_DECODER, **_LATENT}),
+    "hybrid": Policy("BambaForCausalLM", {**_DECODER, **_BAMBA}),
+    "state": Policy("Mamba2ForCausalLM", {**_DECODER, **_MAMBA2}),
     "cross": Policy("T5ForConditionalGeneration", _T5),
 }
 
@@ -127,9 +137,13 @@ def held_bytes(core: EngineCore | Seq2SeqCore) -> int:
     now = core.snapshot
     blocks = now.num_blocks - now.num_free_blocks - now.num_cached_blocks
     windows = enumerate(core.cache.windows, start=1)
-    return blocks * core.cache.page_bytes() + sum(
+    pages = blocks * core.cache.page_bytes() + sum(
         window.num_claimed * core.cache.page_bytes(group) for group, window in windows
     )
+    states, slots = core.cache.states, core.tree.pool.states if isinstance(core, EngineCore) else None
+    if states is None or slots is None:
+        return pages
+    return pages + (slots.num_running - slots.num_free) * states.slot_bytes
 
 
 def most_held(graph: Decoder | EncoderDecoder, policy: Policy, num_tokens: int) -> int:

@@ -1,4 +1,4 @@
-"""Measure how far every architecture is from transformers, on tiny random checkpoints loaded from disk.
+"""Measure how far every architecture is from transformers or diffusers, on tiny random checkpoints.
 
 python evals/parity.py [--write] [ARCHITECTURE ...]
 """
@@ -22,11 +22,14 @@ ORACLES = {
     "tests.models.decoder_oracle": "DECODER_CASES",
     "tests.models.moe_oracle": "MOE_CASES",
     "tests.models.brand_oracle": "BRAND_CASES",
+    "tests.models.mixer_oracle": "MIXER_CASES",
     "tests.models.encoder_oracle": "ENCODER_CASES",
     "tests.models.late_oracle": "LATE_CASES",
     "tests.models.image_decoder_oracle": "IMAGE_DECODER_CASES",
     "tests.models.grid_decoder_oracle": "GRID_DECODER_CASES",
+    "tests.models.tiled_decoder_oracle": "TILED_DECODER_CASES",
     "tests.models.vision_oracle": "VISION_CASES",
+    "tests.models.denoise.denoise_oracle": "DENOISE_CASES",
     "tests.models.t5_oracle": "T5_CASES",
     "tests.models.seq2seq_oracle": "SEQ2SEQ_CASES",
 }

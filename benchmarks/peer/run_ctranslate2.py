@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import string
 import time
 from pathlib import Path
 
@@ -52,7 +53,7 @@ class Peer:
 
     def measure(self, num_seqs: int, num_steps: int, length: int) -> tuple[float, float]:
         """Tokens a second of reading prompts, and of decoding: it tells each token as it comes."""
-        prompts = [[f"Ġw{self.dice.randrange(1000)}" for _ in range(length)] for _ in range(num_seqs)]
+        prompts = [self.dice.choices(string.ascii_letters, k=length) for _ in range(num_seqs)]
         stamps = [time.perf_counter()]
 
         def hear(token: ctranslate2.GenerationStepResult) -> bool:

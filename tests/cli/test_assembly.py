@@ -43,7 +43,7 @@ services = assemble(options, lambda stage, done, total: None)
 async def ask():
     model = services.completer("tiny")
     asked = Generation(tuple(model.encode("a star")), SamplingParams(max_tokens=3))
-    tokens = [token async for token in model.complete(asked)]
+    tokens = [token async for together in model.complete(asked) for token in together]
     vectors = await services.embedder("all-MiniLM-L6-v2").embed(["a star"])
     answer = await services.store("python-docs").ask("how do I merge sorted iterables", 1)
     return len(tokens) >= 3 and vectors.vectors.shape == (1, 384) and answer.quotes[0].attended
@@ -175,7 +175,7 @@ def test_a_gguf_file_is_served_with_its_tokenizer_and_template(tmp_path: Path) -
 
     async def answer() -> int:
         asked = Generation(tuple(model.encode("a star")), SamplingParams(max_tokens=3, ignore_eos=True))
-        return len([token async for token in model.complete(asked)])
+        return len([token async for together in model.complete(asked) for token in together])
 
     try:
         assert asyncio.run(answer()) >= 3

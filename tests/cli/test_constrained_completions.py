@@ -108,7 +108,8 @@ def test_one_who_leaves_while_it_compiles_takes_nothing_along(completer: EngineC
 
 def test_one_that_was_not_prepared_fails_by_itself(completer: EngineCompleter) -> None:
     async def collect(sampling: SamplingParams) -> str:
-        return "".join([token.text async for token in completer.complete(Generation((1, 2, 3), sampling))])
+        asked = Generation((1, 2, 3), sampling)
+        return "".join([token.text async for together in completer.complete(asked) for token in together])
 
     async def both() -> list[str | BaseException]:
         bad = SamplingParams(9, constraint=constraints.regex("("))

@@ -11,6 +11,7 @@ from cynosure.cli import doctor_machine, doctor_packages, doctor_server
 from cynosure.cli.finding import Finding, Weight
 from cynosure.cli.main import main
 from cynosure.core.errors import MissingPackage
+from cynosure.kernels import why_none
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +79,7 @@ def test_only_those_extras_fail_without_which_nothing_is_served(monkeypatch: pyt
         "extra retrieval": Weight.BROKEN,
         "extra constraints": Weight.LESS,
         "extra telemetry": Weight.FINE,
+        "extra memory": Weight.FINE,
     }
 
 
@@ -117,6 +119,15 @@ def test_a_variant_that_does_not_exist_is_said(monkeypatch: pytest.MonkeyPatch) 
     (finding,) = doctor_machine.native_kernels({})
     assert finding.weight is Weight.LESS
     assert "make kernels" in finding.line
+
+
+@pytest.mark.skipif(bool(why_none()), reason=why_none() or "kernels are here")
+def test_encoders_that_run_layer_by_layer_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_machine, "why_no_encoders", lambda: "the variant 'avx2' has no tiles")
+    told = [finding for finding in doctor_machine.native_kernels({}) if finding.what == "encoders"]
+    assert ["'avx2' has no tiles" in finding.found for finding in told] == [True]
+    monkeypatch.setattr(doctor_machine, "why_no_encoders", lambda: "")
+    assert not [finding for finding in doctor_machine.native_kernels({}) if finding.what == "encoders"]
 
 
 def test_a_line_ends_with_the_remedy() -> None:

@@ -23,7 +23,8 @@ from tests.cli.conftest import continuation
 def said(model: EngineCompleter, prompt: Sequence[int], max_tokens: int) -> list[Token]:
     async def collect() -> list[Token]:
         sampling = SamplingParams(max_tokens=max_tokens, temperature=0.0)
-        return [token async for token in model.complete(Generation(tuple(prompt), sampling))]
+        asked = Generation(tuple(prompt), sampling)
+        return [token async for together in model.complete(asked) for token in together]
 
     return asyncio.run(collect())
 
@@ -118,7 +119,8 @@ def test_many_at_once_get_what_each_gets_alone(checkpoint: Path) -> None:
     sampling = SamplingParams(max_tokens=15, temperature=0.0)
 
     async def text(prompt: Sequence[int]) -> str:
-        return "".join([token.text async for token in model.complete(Generation(tuple(prompt), sampling))])
+        asked = Generation(tuple(prompt), sampling)
+        return "".join([token.text async for together in model.complete(asked) for token in together])
 
     async def together() -> list[str]:
         return list(await asyncio.gather(*map(text, prompts)))

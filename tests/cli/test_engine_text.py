@@ -93,7 +93,7 @@ def all_of(
     async def run() -> list[Token]:
         tokens = model.complete(asked, "anna")
         engine.tell(*events)
-        return [token async for token in tokens]
+        return [token async for together in tokens for token in together]
 
     return asyncio.run(run())
 
@@ -107,9 +107,9 @@ def test_a_token_is_sent_when_it_is_chosen(model: EngineCompleter, engine: Scrip
         for event in (token(first), token(second)):
             engine.tell(event)
             async with asyncio.timeout(5):
-                got.append(await anext(tokens))
+                got += await anext(tokens)
         engine.tell(finished(FinishReason.LENGTH))
-        return got + [token async for token in tokens]
+        return got + [token async for together in tokens for token in together]
 
     got = asyncio.run(run())
     assert [(one.text, one.token_id, one.finish_reason) for one in got] == [

@@ -44,6 +44,7 @@ def test_flags_reach_the_models_and_the_pool() -> None:
         "--kv-cache-dtype", "int8", "--max-num-batched-tokens", "77", "--no-enable-prefix-caching",
         "--attention-backend", "sdpa", "--threads", "2", "--log-format", "json", "--log-content",
         "--tool-call-parser", "hermes", "--num-speculative-tokens", "9", "--page-bounds",
+        "--stream-delay-ms", "2.5",
     )  # fmt: skip
     [model] = options.models
     assert model == ServedModel("x", "one", quantize="int8", backend="sdpa", max_model_len=99)
@@ -56,6 +57,14 @@ def test_flags_reach_the_models_and_the_pool() -> None:
     )
     assert not pool.engine.has_prefix_cache
     assert (options.step_timeout_s, options.load_timeout_s) == (300.0, 1800.0)
+    assert options.setup.stream_delay_s == 0.0025
+    assert (
+        _options("one").setup.stream_delay_s,
+        _options("one", "--stream-delay-ms", "0").stream_delay_s,
+    ) == (
+        0.04,
+        0.0,
+    )
     assert pool.engine.kv_cache_dtype == "int8"
     assert pool.engine.num_speculative_tokens == 9
     assert pool.engine.has_page_bounds
@@ -130,6 +139,9 @@ def test_what_is_no_size(text: str) -> None:
         (["one", "--max-num-seqs", "0"], "max_num_seqs is 0"),
         (["one", "--memory", "0"], "memory_bytes is 0"),
         (["one", "--step-timeout", "0.5"], "--step-timeout is 0.5"),
+        (["one", "--stream-delay-ms", "-1"], "--stream-delay-ms is -1"),
+        (["one", "--stream-delay-ms", "1001"], "--stream-delay-ms is 1001"),
+        (["one", "--stream-delay-ms", "nan"], "--stream-delay-ms is nan"),
         (["one", "--load-timeout", "0"], "--load-timeout is 0"),
         (["a/x", "b/x"], "two models are called 'x'"),
     ],

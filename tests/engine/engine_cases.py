@@ -10,6 +10,7 @@ from cynosure.engine import Cancelled, Event, Failed, Finished, Refused, Request
 from cynosure.engine.core import EngineCore
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.decoder import Decoder
+from cynosure.models.image_reader import ImageReader
 from cynosure.models.load import LanguageModel
 
 TERMINAL = (Finished, Refused, Failed, Cancelled)
@@ -44,7 +45,7 @@ class Ear:
 
 
 def new_core(model: LanguageModel, settings: EngineSettings = SMALL) -> EngineCore:
-    assert isinstance(model.graph, Decoder)
+    assert isinstance(model.graph, Decoder | ImageReader)
     return EngineCore(model.graph, (), settings, model_id="tiny")
 
 

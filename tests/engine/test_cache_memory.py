@@ -7,7 +7,7 @@ import pytest
 from cynosure.cache import page_counts
 from cynosure.core.errors import InputError
 from cynosure.engine import cache_memory
-from cynosure.engine.cache_memory import open_pages, usage_of, window_limits
+from cynosure.engine.cache_memory import limits_of, open_pages, usage_of
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.decoder import Decoder
 from tests.engine.engine_cases import SMALL
@@ -54,7 +54,7 @@ def test_limits_and_usage_follow_the_fullest_pool(gemma: Decoder, monkeypatch: p
     for block in (1, 2, 3):
         window.claim(block)
     assert usage_of(tree.pool) == 0.6
-    (limits,) = window_limits(tree.pool)
+    (limits,) = limits_of(SMALL, tree.pool).windows
     assert (limits.max_held, limits.num_pages, limits.num_free) == (window.max_held, 5, 2)
 
 

@@ -29,7 +29,10 @@ class Words:
         self.gate.set()
         self.entered = threading.Event()
 
-    def encode(self, text: str) -> Encoding:
+    def read(self, texts: Sequence[str]) -> list[Encoding]:
+        return [self._read_one(text) for text in texts]
+
+    def _read_one(self, text: str) -> Encoding:
         if not text:
             raise EmptyInput("nothing")
         size = len(text.split())

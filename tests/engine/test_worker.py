@@ -89,8 +89,9 @@ class FakePool:
             raise InputError("no such thing. Leave it out.")
         if request.request_id == "broken":
             raise ZeroDivisionError("a secret")
+        num_tokens = request.params.max_tokens
         events: list[Event] = [
-            TokenEvent(request.request_id, 3, -0.5),
+            *[TokenEvent(request.request_id, 3, -0.5)] * num_tokens,
             Finished(request.request_id, FinishReason.LENGTH, Usage(1, 0, 1)),
         ]
         for event in events:
@@ -160,8 +161,25 @@ def served() -> Iterator[Served]:
 
 def test_events_come_in_order_and_end_with_a_terminal_one(served: Served) -> None:
     served.channel.send(Submit("tiny", Request("r", (1,), SamplingParams(max_tokens=1))))
-    assert served.next() == Told("tiny", TokenEvent("r", 3, -0.5))
-    assert served.next() == Told("tiny", Finished("r", FinishReason.LENGTH, Usage(1, 0, 1)))
+    told: list[Event] = []
+    while len(told) < 2:
+        message = served.next()
+        assert isinstance(message, Told)
+        assert message.model == "tiny"
+        told += message.events
+    assert told == [TokenEvent("r", 3, -0.5), Finished("r", FinishReason.LENGTH, Usage(1, 0, 1))]
+
+
+def test_tokens_that_come_close_together_are_one_message(served: Served) -> None:
+    served.channel.send(Submit("tiny", Request("r", (1,), SamplingParams(max_tokens=200))))
+    messages: list[Told] = []
+    while not messages or not isinstance(messages[-1].events[-1], Finished):
+        message = served.next()
+        assert isinstance(message, Told)
+        messages.append(message)
+    events = [event for message in messages for event in message.events]
+    assert events[:-1] == [TokenEvent("r", 3, -0.5)] * 200
+    assert len(messages) < 20
 
 
 @pytest.mark.parametrize(("request_id", "words"), [("refused", "no such thing"), ("broken", "ZeroDivision")])
@@ -169,9 +187,10 @@ def test_a_request_that_is_not_taken_fails_by_itself(served: Served, request_id:
     served.channel.send(Submit("tiny", Request(request_id, (1,), SamplingParams(max_tokens=1))))
     told = served.next()
     assert isinstance(told, Told)
-    assert isinstance(told.event, Failed)
-    assert words in str(told.event.error)
-    assert "secret" not in str(told.event.error)
+    [failed] = told.events
+    assert isinstance(failed, Failed)
+    assert words in str(failed.error)
+    assert "secret" not in str(failed.error)
 
 
 def test_each_call_gets_its_answer(served: Served) -> None:

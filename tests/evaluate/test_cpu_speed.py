@@ -94,11 +94,12 @@ def test_our_own_engine_may_not_break() -> None:
     ours.end()
 
 
-def test_patience_ends_after_the_time_but_not_before_three() -> None:
-    assert Patience(5, 1e9).is_over(5, 0.0)
-    assert not Patience(5, 1e9).is_over(4, 0.0)
-    assert Patience(5, 0.0).is_over(3, -1e9)
-    assert not Patience(5, 0.0).is_over(2, -1e9)
+def test_patience_ends_after_the_time_but_not_before_five() -> None:
+    assert Patience(7, 1e9).is_over(7, 0.0)
+    assert not Patience(7, 1e9).is_over(6, 0.0)
+    assert Patience(7, 0.0).is_over(5, -1e9)
+    assert not Patience(7, 0.0).is_over(4, -1e9)
+    assert (Patience(7).least, Patience(1).least) == (5, 1)
     assert Patience(1, 1e9).is_over(1, 0.0)
 
 

@@ -57,6 +57,16 @@ def test_events_are_whole_however_they_are_cut() -> None:
     assert json.loads(asked[1]) == {"a": 1}
 
 
+def test_many_chunks_at_once_and_a_chunk_that_looks_like_its_frame() -> None:
+    pieces = [b"data: 0\r\n\r\n", b"data: \r\n", b"\n", *(b"data: %d\n\n" % number for number in range(99))]
+    assert against(chunked(*pieces), data_of) == ["0", "", *map(str, range(99))]
+
+
+def test_a_chunk_that_is_cut_is_an_error() -> None:
+    with pytest.raises(asyncio.IncompleteReadError):
+        against(chunked(b"data: 1\n\n", b"data: 2\n\n")[:-9], data_of)
+
+
 def test_a_stream_that_is_cut_ends_without_its_last_word() -> None:
     assert against(chunked(b"data: 1\n\n")[:-5], data_of) == ["1"]
 

@@ -22,6 +22,15 @@ def test_windows_are_bounded_and_everything_else_grows() -> None:
     assert found["full"]["n4"] - found["full"]["n1"] == 2 * (found["mix"]["n4"] - found["mix"]["n1"]) > 0
 
 
+def test_states_do_not_grow() -> None:
+    found = measure(64, ["state", "hybrid", "full"])
+    assert found["state"]["n1"] == found["state"]["n4"] > 0
+    # One of six layers attends; a page more than the prompt fills is taken for the answer.
+    grown, whole = (found[name]["n4"] - found[name]["n1"] for name in ("hybrid", "full"))
+    assert 6 * grown == whole > 0
+    assert found["hybrid"]["n1"] > found["state"]["n1"]
+
+
 @pytest.mark.parametrize("name", ["full_int8", "latent", "cross"])
 def test_the_other_policies_are_measured_too(name: str) -> None:
     graph = graph_of(POLICIES[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.template import ChatTemplate
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
-from cynosure.server.services import Generation, Services, Token
+from cynosure.server.services import Generation, Services, Token, Tokens
 from tests.models.real_templates import CHATML
 from tests.models.tiny_tokenizers import byte_level, write
 
@@ -34,6 +34,8 @@ class ScriptedModel:
     watchable: None = None
     fails_at: int | None = None
     pause_s: float = 0.0
+    #: How many tokens come at one time.
+    num_together: int = 1
     num_given: int = 0
     load: EngineLoad = field(default_factory=EngineLoad)
     prompts: list[Sequence[int]] = field(default_factory=list)
@@ -49,7 +51,7 @@ class ScriptedModel:
     async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
         pass
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         token_ids, sampling = asked.token_ids, asked.sampling
         if len(token_ids) + sampling.max_tokens > MAX_MODEL_LEN:
             raise InputTooLong(
@@ -60,8 +62,9 @@ class ScriptedModel:
         self.asked.append(asked)
         return self._tokens(sampling.max_tokens)
 
-    async def _tokens(self, limit: int) -> AsyncGenerator[Token]:
+    async def _tokens(self, limit: int) -> Tokens:
         pieces = [self.answer[start : start + 3] for start in range(0, len(self.answer), 3)]
+        together: list[Token] = []
         for index, piece in enumerate(pieces[:limit]):
             if index == self.fails_at:
                 raise ZeroDivisionError("a secret of the inside")
@@ -69,7 +72,11 @@ class ScriptedModel:
             self.num_given += 1
             is_last = index + 1 == min(limit, len(pieces))
             reason = "stop" if limit >= len(pieces) else "length"
-            yield Token(piece, reason if is_last else None, 2 if is_last else 0, token_id=index)
+            together.append(Token(piece, reason if is_last else None, 2 if is_last else 0, token_id=index))
+            # The first by itself, then as many as come together.
+            if is_last or not index or index % self.num_together == 0:
+                yield together
+                together = []
 
 
 def scripted(folder: Path, source: str | None = SOURCE) -> ScriptedModel:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ from cynosure.server.app import make_app
 from cynosure.server.listening import take_port
 from cynosure.server.records.oversight import Oversight
 from cynosure.server.runtime import Load, Runtime
-from cynosure.server.services import Answer, Attended, Generation, Quote, Services, Token, Vectors
+from cynosure.server.services import Answer, Attended, Generation, Quote, Services, Token, Tokens, Vectors
 from cynosure.server.settings import ServerSettings
 
 DIM = 8
@@ -121,7 +121,7 @@ class FakeCompleter:
     async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
         self.constraints.append(sampling.constraint)
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         token_ids, sampling = asked.token_ids, asked.sampling
         self.tenants.append(tenant)
         if not token_ids:
@@ -130,14 +130,15 @@ class FakeCompleter:
             raise InputTooLong("that is too long; the limit is 1000000. Lower max_tokens.")
         return self._tokens(token_ids, sampling.max_tokens)
 
-    async def _tokens(self, token_ids: Sequence[int], count: int) -> AsyncGenerator[Token]:
+    async def _tokens(self, token_ids: Sequence[int], count: int) -> Tokens:
         try:
             for index in range(count):
                 if index == self.fails_at:
                     raise ZeroDivisionError(self.fails_with)
                 await asyncio.sleep(self.pause_s)
                 self.num_given += 1
-                yield Token(f"{self.prefix}{index}", "length" if index == count - 1 else None, token_id=index)
+                reason = "length" if index == count - 1 else None
+                yield [Token(f"{self.prefix}{index}", reason, token_id=index)]
         finally:
             self.is_closed.set()
 

@@ -306,7 +306,11 @@ CALL = {"id": "c", "type": "function", "function": {"name": "look", "arguments":
         ({"messages": []}, "messages", ["at least 1"]),
         ({"messages": [{"role": "king", "content": "a"}]}, "messages", ["system"]),
         ({"messages": [{"role": "user"}]}, "messages", ["no content"]),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", ["text"]),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a"}}]}]},
+            "messages",
+            ["type image_url is a picture", "in Python"],
+        ),
         ({"messages": [{"role": "tool", "content": "a"}]}, "messages", ["tool_call_id"]),
         ({"messages": [USER | {"tool_calls": [CALL]}]}, "messages", ["assistant"]),
         ({"messages": [USER | {"weight": 1}]}, "weight", ["not known"]),

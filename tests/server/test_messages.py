@@ -183,7 +183,10 @@ def test_failures_are_the_client_s_own_errors(client: anthropic.Anthropic, model
         ({"thinking": {"type": "enabled"}}, ["thinking", "'adaptive' or 'disabled'"]),
         ({"thinking": {"type": "disabled"}}, ["always thinks"]),
         ({"messages": [*HELLO, {"role": "assistant", "content": "So"}]}, ["last message"]),
-        ({"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]}, ["messages"]),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image", "source": {}}]}]},
+            ["messages", "type image is a picture"],
+        ),
         (
             {"messages": [{"role": "assistant", "content": [{"type": "tool_result", "tool_use_id": "x"}]}]},
             ["tool_result"],

@@ -7,7 +7,7 @@ import io
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import httpx
 import pytest
@@ -17,7 +17,7 @@ from cynosure.observe.load import EngineLoad
 from cynosure.observe.logs import JsonLines, TextLines
 from cynosure.observe.metrics import ServingMetrics
 from cynosure.server.records.metering import MeteredCompleter
-from cynosure.server.services import Generation, Token
+from cynosure.server.services import Generation, Token, Tokens
 from cynosure.server.visit import Visit, request_id_of
 from tests.observe.test_metrics import values
 from tests.server.fakes import FakeCompleter, services, serving
@@ -121,8 +121,8 @@ def test_times_are_from_arrival_and_from_token_to_token() -> None:
     model = MeteredCompleter(FakeCompleter(), visit, metrics.of_model("fake-completer"), clock)
 
     async def run() -> None:
-        tokens: AsyncGenerator[Token] = model.complete(Generation((1, 2), SamplingParams(max_tokens=3)))
-        async for _ in tokens:
+        asked = Generation((1, 2), SamplingParams(max_tokens=3))
+        async for _ in (token async for together in model.complete(asked) for token in together):
             clock.pass_s(0.5)
 
     asyncio.run(run())
@@ -131,6 +131,38 @@ def test_times_are_from_arrival_and_from_token_to_token() -> None:
     assert found[f"cynosure_time_per_output_token_seconds_sum{MODEL}"] == pytest.approx(1.0)
     assert found[f"cynosure_e2e_request_latency_seconds_sum{MODEL}"] == pytest.approx(3.5)
     assert (visit.num_prompt_tokens, visit.num_tokens, visit.finish) == (2, 3, "length")
+
+
+class Together(FakeCompleter):
+    """Gives a first token, then three at a time."""
+
+    async def _tokens(self, token_ids: Sequence[int], count: int) -> Tokens:
+        yield [Token("a", token_id=1)]
+        yield [Token("b", token_id=2), Token("", token_id=3), Token("c", token_id=4)]
+        yield [Token("", "stop")]
+
+
+def test_tokens_that_come_together_share_the_time_that_passed() -> None:
+    clock = FakeClock(10.0)
+    metrics = ServingMetrics()
+    visit = Visit("id", 9.0, tenant="")
+    model = MeteredCompleter(Together(), visit, metrics.of_model("fake-completer"), clock)
+
+    async def run() -> None:
+        async for together in model.complete(Generation((1, 2), SamplingParams(max_tokens=9))):
+            for _ in together:
+                pass
+            clock.pass_s(0.6)
+
+    asyncio.run(run())
+    found = values(metrics)
+    name = "cynosure_time_per_output_token_seconds"
+    assert found[f"{name}_count{MODEL}"] == 3
+    assert found[f"{name}_sum{MODEL}"] == pytest.approx(0.6)
+    # Three of 0.2 s, and not two of none and one of all.
+    assert found[f"{name}_bucket{{le=0.3,model_name=fake-completer}}"] == 3
+    assert found[f"{name}_bucket{{le=0.15,model_name=fake-completer}}"] == 0
+    assert (visit.num_tokens, visit.finish, visit.first_token_s) == (4, "stop", 10.0)
 
 
 def test_a_route_can_not_choose_the_tenant() -> None:

@@ -99,12 +99,15 @@ def test_the_client_can_read_every_field(url: str, model: ScriptedModel) -> None
 
 def test_the_events_come_in_order(client: openai.OpenAI, model: ScriptedModel) -> None:
     events = streamed(client)
+    num_deltas = sum(event.type == "response.output_text.delta" for event in events)
+    # The guard holds a word back until it is whole; what it then lets go leaves together.
+    assert 2 <= num_deltas <= 4
     assert [event.type for event in events] == [
         "response.created",
         "response.in_progress",
         "response.output_item.added",
         "response.content_part.added",
-        *["response.output_text.delta"] * 4,
+        *["response.output_text.delta"] * num_deltas,
         "response.output_text.done",
         "response.content_part.done",
         "response.output_item.done",
@@ -281,7 +284,10 @@ def test_a_schema_is_asked_of_the_engine_and_parsed(client: openai.OpenAI, model
     [
         ({"input": []}, ["input", "at least 1"]),
         ({"input": [{"type": "item_reference", "id": "x"}]}, ["input", "item_reference"]),
-        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, ["input", "input_image"]),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            ["input", "type input_image is a picture"],
+        ),
         ({"input": [{"role": "user", "content": "a", "colour": 1}]}, ["colour"]),
         ({"input": [{"type": "function_call", "call_id": "c", "name": "f", "arguments": "["}]}, ["no JSON"]),
         ({"input": [{"type": "reasoning", "encrypted_content": "x"}]}, ["input", "None"]),

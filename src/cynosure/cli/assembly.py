@@ -19,7 +19,7 @@ from cynosure.cli.python_docs import ThreadedDocs, index_path, open_python_docs
 from cynosure.core.errors import CheckpointNotFound, InputError
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
-from cynosure.engine.wire.messages import Setup
+from cynosure.engine.wire.messages import STREAM_DELAY_S, Setup
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.template import ChatTemplate, read_templates
 from cynosure.models.chat.tool_calls import ToolFormat
@@ -30,6 +30,7 @@ from cynosure.models.minilm_package import NAME, minilm_folder
 from cynosure.models.sentence_folder import read_sentence_folder
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.models.text.tokenizer_files import has_tokenizer
+from cynosure.server.remote.adapters import NamedAdapter, RemoteAdapters, load_call
 from cynosure.server.remote.embedder import BlockingEmbedder, RemoteEmbedder
 from cynosure.server.remote.engine import RemoteEngine
 from cynosure.server.remote.ranker import RemoteRanker
@@ -49,15 +50,19 @@ _INDEX_EMBEDDER = f"{EMBEDDER} (index)"
 class ServeOptions:
     """What to serve: models by name, and the documentation unless it is not wanted.
 
+    - `adapters`: of these models, by names of their own; `adapter_roots`: below which more may be loaded.
     - `with_own_docs`: whether what `cynosure index PATH` read is served too, to whoever may ask this server.
     - `is_lazy`: whether a model is loaded by its first request, and not before the server is ready.
     - `log_level`, `logs_content`: of the engine's process.
+    - `stream_delay_s`: how long a token may wait for the next ones, so that they leave together.
     - `step_timeout_s`, `load_timeout_s`: a process whose models are in one step, or on their way into memory,
       for longer is ended, and started again.
     """
 
     index_folder: Path
     models: tuple[ServedModel, ...] = ()
+    adapters: tuple[NamedAdapter, ...] = ()
+    adapter_roots: tuple[Path, ...] = ()
     with_docs: bool = True
     with_own_docs: bool = False
     num_threads: int | None = None
@@ -66,6 +71,7 @@ class ServeOptions:
     is_lazy: bool = False
     log_level: int = logging.WARNING
     logs_content: bool = False
+    stream_delay_s: float = STREAM_DELAY_S
     step_timeout_s: float = SupervisorSettings.step_s
     load_timeout_s: float = SupervisorSettings.load_s
 
@@ -77,7 +83,9 @@ class ServeOptions:
             ServedModel(_INDEX_EMBEDDER, MINILM, is_pinned=True),
         )
         models = (*own, *self.models) if self.with_docs else self.models
-        return Setup(models, self.pool, self.num_threads, self.log_level, self.logs_content)
+        return Setup(
+            models, self.pool, self.num_threads, self.log_level, self.logs_content, self.stream_delay_s
+        )
 
 
 def named_models(sources: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -105,6 +113,8 @@ def assemble(options: ServeOptions, report: Report) -> Services:
     eager = [model.name for model in setup.models if model.name not in lazy]
     patience = SupervisorSettings(step_s=options.step_timeout_s, load_s=options.load_timeout_s)
     supervisor = Supervisor(setup, eager, patience)
+    for adapter in options.adapters:
+        supervisor.keep(adapter.name, load_call(adapter))
     # Read while the engine's process imports torch.
     with ThreadPoolExecutor(2, thread_name_prefix="tokenizer") as threads:
         tokenizers = {model.name: threads.submit(_tokenizer_of, model) for model in setup.models}
@@ -155,7 +165,27 @@ def _services(
             rankers[name] = RemoteRanker(card, ScoreKind(card.activation), supervisor)
         else:
             embedders[name] = RemoteEmbedder(card, tokenizers[name].result(), supervisor)
-    return Services(embedders, {}, completers, int(time.time()), rankers=rankers, engine=supervisor)
+    services = Services(embedders, {}, completers, int(time.time()), rankers=rankers, engine=supervisor)
+    return services if options.pool.adapters is None else _adapted(services, options, supervisor, cards)
+
+
+def _adapted(
+    services: Services, options: ServeOptions, supervisor: Supervisor, cards: Mapping[str, ModelCard]
+) -> Services:
+    """The same services, with adapters among what completes; each speaks as its model does."""
+    models = services.completers
+
+    def make(model: str, name: str) -> EngineCompleter:
+        parent, card = models[model], cards[model]
+        engine = RemoteEngine(card, supervisor, name)
+        return EngineCompleter(name, card, parent.tokenizer, parent.chat, engine)
+
+    decoders = [name for name in models if cards[name].role is ModelRole.DECODER]
+    taken = [*services.embedders, *services.rankers]
+    adapters = RemoteAdapters(supervisor, models, decoders, options.adapter_roots, make, taken)
+    for adapter in options.adapters:
+        adapters.serve(adapter)
+    return replace(services, completers=adapters.completers, adapters=adapters)
 
 
 def _tokenizer_of(model: ServedModel) -> Tokenizer:

@@ -55,8 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
 async def _continue(model: EngineCompleter, prompt: str, sampling: SamplingParams, stop: StopText) -> None:
     asked = Generation(tuple(model.encode(prompt)), sampling)
     async with aclosing(model.complete(asked)) as tokens:
-        async for token in tokens:
-            _write(stop.push(token.text))
+        async for together in tokens:
+            _write("".join(stop.push(token.text) for token in together))
             if stop.is_stopped:
                 break
     _write(stop.finish() + "\n")

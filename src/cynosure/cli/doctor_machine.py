@@ -15,6 +15,7 @@ from cynosure.engine.pool.memory import memory_limit
 from cynosure.engine.pool.settings import DEFAULT_MEMORY_SHARE
 from cynosure.evaluate.results import describe_machine
 from cynosure.kernels import kernels, why_none
+from cynosure.kernels.encoder import why_no_encoders
 
 MIN_PYTHON = (3, 11)
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -84,6 +85,8 @@ def native_kernels(environ: Mapping[str, str] = os.environ) -> list[Finding]:
         ]
     found = kernels()
     says = [Finding("kernels", f"{found.variant}, {found.num_threads} threads")]
+    if reason := why_no_encoders():
+        says.append(Finding("encoders", f"run layer by layer, not by one call: {reason}"))
     for rejected in found.rejected:
         name, _, why = rejected.partition(": ")
         # A processor lacks what it lacks; that is nothing to mend.

@@ -14,12 +14,13 @@ EXTRAS = {
     "retrieval": "the documentation: serve, ask, search, index",
     "constraints": "JSON Schema, regex, grammar and choice",
     "telemetry": "spans",
+    "memory": "searches of an external memory, in Python",
 }
 #: Without these `cynosure serve` does not start as it is.
 SERVED_BY = frozenset({"server", "retrieval"})
 
 #: For those who ask for it.
-_SELDOM = frozenset({"telemetry"})
+_SELDOM = frozenset({"telemetry", "memory"})
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+).*;.*extra\s*==\s*['\"]([a-z]+)['\"]")
 

@@ -6,12 +6,13 @@ import asyncio
 import time
 import uuid
 import weakref
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
-from cynosure.core.errors import DeadlineUnmet, EngineFault, InputTooLong
+from cynosure.cli.mailbox import DeliveryRound, Mailbox
+from cynosure.core.errors import CynosureError, DeadlineUnmet, EngineFault, InputTooLong
 from cynosure.engine import (
     Cancelled,
     Constraint,
@@ -28,9 +29,10 @@ from cynosure.engine import (
 )
 from cynosure.engine.pool.card import ModelCard
 from cynosure.models.chat.format import ChatFormat
+from cynosure.models.text.stream_decoder import StreamDecoder
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
-from cynosure.server.services import Generation, ScoredToken, Token
+from cynosure.server.services import Generation, ScoredToken, Token, Tokens
 
 _FINISH = {
     FinishReason.EOS: "stop",
@@ -41,14 +43,6 @@ _FINISH = {
 
 
 _TERMINAL = (Finished, Refused, Failed, Cancelled)
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A request's events, handed from the engine's thread to an event loop."""
-
-    request_id: str
-    mailbox: asyncio.Queue[Event]
 
 
 class EnginePort(Protocol):
@@ -90,6 +84,7 @@ class EngineCompleter:
         self.chat = chat
         self.engine = engine
         self._eos_token_ids = card.eos_token_ids
+        self._round: DeliveryRound | None = None
 
     @property
     def load(self) -> EngineLoad:
@@ -112,7 +107,7 @@ class EngineCompleter:
             # Others may wait for the same one: whoever leaves must not take it along.
             await asyncio.shield(asyncio.wrap_future(grammar))
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         """Check the prompt at once; then give tokens as they are chosen. Closing it takes the request back.
 
         Needs a running event loop.
@@ -121,55 +116,84 @@ class EngineCompleter:
             EmptyInput, InputError, InputTooLong: the prompt or the sampling is not of this model.
         """
         loop = asyncio.get_running_loop()
-        pending = _Pending(uuid.uuid4().hex, asyncio.Queue())
+        if self._round is None or self._round.loop is not loop:
+            self._round = DeliveryRound(loop)
+        request_id, mailbox = uuid.uuid4().hex, Mailbox(self._round)
 
         def notify(event: Event) -> None:
             if asked.on_report is not None and isinstance(event, _TERMINAL) and event.report is not None:
                 loop.call_soon_threadsafe(asked.on_report, event.report)
-            loop.call_soon_threadsafe(pending.mailbox.put_nowait, event)
+            mailbox.put(event)
 
-        self.engine.submit(_request(pending.request_id, asked, tenant), notify)
-        tokens = self._tokens(pending, asked)
+        self.engine.submit(_request(request_id, asked, tenant), notify)
+        tokens = self._tokens(request_id, mailbox, asked)
         # A generator that is dropped before its first token never runs, nor its `finally`.
-        weakref.finalize(tokens, self.engine.cancel, pending.request_id)
+        weakref.finalize(tokens, self.engine.cancel, request_id)
         return tokens
 
     def close(self) -> None:
         """Stop the engine; what is under way fails."""
         self.engine.close()
 
-    async def _tokens(self, pending: _Pending, asked: Generation) -> AsyncGenerator[Token]:
+    async def _tokens(self, request_id: str, mailbox: Mailbox, asked: Generation) -> Tokens:
         shown = () if self.chat is None else self.chat.shown_tokens
         decoder = self.tokenizer.stream(skip_special_tokens=asked.skips_special, shown=shown)
-        sampling = asked.sampling
-        ends = sampling.ends(self._eos_token_ids)
-        last: TokenEvent | None = None
-        prompt: list[ScoredToken] = []
+        reader = _Reader(decoder, asked.sampling, asked.sampling.ends(self._eos_token_ids))
         try:
-            while True:
-                event = await pending.mailbox.get()
-                if isinstance(event, TokenEvent):
-                    if event.token_id in ends:
-                        # It is no text, whatever the tokenizer makes of it; why it ended is told next.
-                        last = event
-                        continue
-                    yield _token(event, decoder.push(event.token_id), sampling, prompt)
-                    prompt = []
-                elif isinstance(event, PromptLogprobs):
-                    prompt += map(ScoredToken, event.tokens, event.top_logprobs)
-                elif isinstance(event, Finished):
-                    rest = decoder.finish()
-                    if rest:
-                        yield Token(rest)
-                    end = _token(last, "", sampling, prompt)
-                    yield replace(
-                        end, finish_reason=_FINISH[event.reason], num_cached=event.usage.cached_tokens
-                    )
-                    return
-                elif isinstance(event, Failed | Refused | Cancelled):
-                    raise _error_of(event)
+            while not reader.is_done:
+                together: list[Token] = []
+                try:
+                    for event in await mailbox.take():
+                        together += reader.read(event)
+                except CynosureError:
+                    # Tokens that were told stand.
+                    if together:
+                        yield together
+                    raise
+                if together:
+                    yield together
         finally:
-            self.engine.cancel(pending.request_id)
+            self.engine.cancel(request_id)
+
+
+class _Reader:
+    """Reads the events of one request as tokens with their text."""
+
+    def __init__(self, decoder: StreamDecoder, sampling: SamplingParams, ends: Collection[int]) -> None:
+        self._decoder = decoder
+        self._sampling = sampling
+        self._ends = ends
+        self._last: TokenEvent | None = None
+        self._prompt: list[ScoredToken] = []
+        self.is_done = False
+
+    def read(self, event: Event) -> list[Token]:
+        """What an event gives, if anything.
+
+        Raises:
+            CynosureError: why there will be no more.
+        """
+        if isinstance(event, TokenEvent):
+            if event.token_id in self._ends:
+                # It is no text, whatever the tokenizer makes of it; why it ended is told next.
+                self._last = event
+                return []
+            token = _token(event, self._decoder.push(event.token_id), self._sampling, self._prompt)
+            self._prompt = []
+            return [token]
+        if isinstance(event, PromptLogprobs):
+            self._prompt += map(ScoredToken, event.tokens, event.top_logprobs)
+            return []
+        if not isinstance(event, Finished):
+            raise _error_of(event)
+        self.is_done = True
+        rest = self._decoder.finish()
+        end = replace(
+            _token(self._last, "", self._sampling, self._prompt),
+            finish_reason=_FINISH[event.reason],
+            num_cached=event.usage.cached_tokens,
+        )
+        return [Token(rest), end] if rest else [end]
 
 
 def _request(request_id: str, asked: Generation, tenant: str) -> Request:
@@ -210,7 +234,7 @@ def _token(
     )
 
 
-def _error_of(event: Failed | Refused | Cancelled) -> Exception:
+def _error_of(event: Failed | Refused | Cancelled) -> CynosureError:
     if isinstance(event, Failed):
         return event.error
     if isinstance(event, Refused):

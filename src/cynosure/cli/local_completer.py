@@ -79,7 +79,10 @@ def local_completer(
         max_model_len=model.spec.max_model_len,
         eos_token_ids=eos_token_ids,
         is_loaded=True,
-        watchable=Watchable(model.spec.num_heads, model.spec.full_layers),
+        # What a state carries past a token is not watched, so nothing is told of such a model.
+        watchable=None
+        if any(model.graph.state_shapes)
+        else Watchable(model.spec.num_heads, model.spec.full_layers),
     )
     chat = ChatFormat.of(model.chat_template, model.tokenizer, tool_format)
     return EngineCompleter(name, card, model.tokenizer, chat, Engine(core, grammars))

@@ -15,6 +15,7 @@ from cynosure.cli.assembly import assemble
 from cynosure.cli.home import data_home
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.cli.serve_access import add_access_arguments, admission_of
+from cynosure.cli.serve_adapters import add_adapter_arguments, with_adapters
 from cynosure.cli.serve_logs import add_log_arguments, configure_logs
 from cynosure.cli.serve_models import add_model_arguments, options_of
 from cynosure.cli.serve_oversight import add_oversight_arguments, oversight_of
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long answers under way may take to end at SIGTERM (8)",
     )
     add_model_arguments(parser)
+    add_adapter_arguments(parser)
     docs = parser.add_argument_group("the documentation of this Python")
     docs.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
     docs.add_argument("--without-docs", action="store_true", help="serve only the models that are named")
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"--shutdown-timeout is {arguments.shutdown_timeout}; it may be 1 to 3600. Change it."
         )
     options = replace(options_of(arguments, data_home(os.environ)), with_own_docs=arguments.documents)
+    options = with_adapters(options, arguments)
     if arguments.without_docs and not options.models:
         raise InputError("--without-docs leaves nothing to serve. Name a model, or leave it out.")
     if arguments.without_docs and arguments.documents:

@@ -16,7 +16,8 @@ from cynosure.cli.serve_logs import level_of
 from cynosure.core.errors import InputError
 from cynosure.engine.pool.card import ServedModel
 from cynosure.engine.pool.settings import DiskSettings, PoolSettings
-from cynosure.engine.settings import KERNELS, KV_CACHE_DTYPES, EngineSettings
+from cynosure.engine.settings import KERNELS, KV_CACHE_DTYPES, MAX_TOKENS_AHEAD, EngineSettings
+from cynosure.engine.wire.messages import MAX_STREAM_DELAY_S, STREAM_DELAY_S
 from cynosure.models.chat.tool_calls import ToolFormat
 from cynosure.server.access.tenants import read_secret
 from cynosure.server.remote.supervisor import SupervisorSettings
@@ -69,6 +70,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--page-bounds", action="store_true", help="let requests attend to selected pages alone (off)")
     add("--num-speculative-tokens", type=int, metavar="N", help="guess up to N tokens ahead (0: none)")
+    ahead = f"decode up to N greedy tokens ahead where steps are short ({MAX_TOKENS_AHEAD})"
+    add("--max-tokens-ahead", type=int, metavar="N", default=MAX_TOKENS_AHEAD, help=ahead)
     add("--cache-dir", type=Path, metavar="FOLDER", help="keep sessions on disk that ask for it, here")
     add(
         "--packed-weights",
@@ -83,6 +86,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="how the models write calls of functions (as their chat templates teach)",
     )
     add("--threads", type=int, metavar="N", help="of computing (as many as cores)")
+    add(
+        "--stream-delay-ms",
+        type=float,
+        default=1000 * STREAM_DELAY_S,
+        metavar="MS",
+        help="how long a token may wait for the next ones, to leave with them; 0: not at all (40)",
+    )
     add(
         "--step-timeout",
         type=float,
@@ -114,6 +124,11 @@ def options_of(arguments: argparse.Namespace, home: Path) -> ServeOptions:
     for flag, seconds in patience.items():
         if not 1 <= seconds <= MAX_TIMEOUT_S:
             raise InputError(f"{flag} is {seconds}; it may be 1 to {MAX_TIMEOUT_S}. Change it.")
+    if not 0 <= arguments.stream_delay_ms <= 1000 * MAX_STREAM_DELAY_S:
+        raise InputError(
+            f"--stream-delay-ms is {arguments.stream_delay_ms}; it may be 0 to "
+            f"{1000 * MAX_STREAM_DELAY_S:g}. Change it."
+        )
     parser = arguments.tool_call_parser
     return ServeOptions(
         index_folder=arguments.index_dir or home / "index",
@@ -125,6 +140,7 @@ def options_of(arguments: argparse.Namespace, home: Path) -> ServeOptions:
         is_lazy=arguments.lazy,
         log_level=level_of(arguments),
         logs_content=arguments.log_content,
+        stream_delay_s=arguments.stream_delay_ms / 1000,
         step_timeout_s=arguments.step_timeout,
         load_timeout_s=arguments.load_timeout,
     )
@@ -191,6 +207,7 @@ def _pool(arguments: argparse.Namespace, home: Path) -> PoolSettings:
         "max_num_seqs": arguments.max_num_seqs,
         "max_num_batched_tokens": arguments.max_num_batched_tokens,
         "num_speculative_tokens": arguments.num_speculative_tokens,
+        "max_tokens_ahead": arguments.max_tokens_ahead,
     }
     engine = EngineSettings(
         has_prefix_cache=arguments.enable_prefix_caching,

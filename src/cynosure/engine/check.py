@@ -9,14 +9,23 @@ from cynosure.engine.session import Session
 from cynosure.engine.watch import Watchable
 
 
-def check_request(request: Request, vocab_size: int, max_model_len: int | None) -> None:
+def check_request(
+    request: Request, vocab_size: int, max_model_len: int | None, image_token_id: int | None = None
+) -> None:
     """Raise what a decoder can't take; the same where it is sent and where it is computed.
 
+    Args:
+        request: what is asked.
+        vocab_size: ids that there are.
+        max_model_len: tokens of prompt and answer.
+        image_token_id: what keeps the places of images, where the model reads any.
+
     Raises:
-        InputError: a token id is not in the vocabulary, or features are sent or a beam search is asked for.
+        InputError: a token id is not in the vocabulary, or what the model does not read is sent, or a beam
+            search is asked for.
         InputTooLong: prompt and answer would pass the longest sequence that the model takes.
     """
-    _check_ids(request, vocab_size)
+    _check_ids(request, vocab_size, image_token_id)
     if request.features is not None:
         raise InputError("features are sent; this model reads tokens. Leave them out.")
     if request.params.beams is not None:
@@ -25,6 +34,27 @@ def check_request(request: Request, vocab_size: int, max_model_len: int | None) 
         raise InputTooLong(
             f"the prompt has {len(request.token_ids)} tokens and may get {request.params.max_tokens} more; "
             f"the limit is {max_model_len} in all. Shorten it, or lower max_tokens."
+        )
+
+
+def check_stateful(request: Request) -> None:
+    """Raise what a model can't do that carries a state from token to token.
+
+    Raises:
+        InputError: attention is to be weighed, denied or watched, or a session to be kept.
+    """
+    reason = "this model carries a state past every token"
+    if request.bias:
+        raise InputError(
+            f"attention is to be weighed or denied, and {reason}, which no weight holds back. Leave the text "
+            "out of the prompt, or ask a model that only attends."
+        )
+    if request.watch is not None:
+        raise InputError(f"attention is asked for, and {reason}, which is not watched here. Leave it out.")
+    if request.session is not None:
+        raise InputError(
+            f"session {request.session.name[:60]!r} can't be kept: {reason}, and states are not pinned here. "
+            "Leave the name out: what is kept of earlier requests is found without."
         )
 
 
@@ -58,6 +88,11 @@ def check_seq2seq_request(
         raise InputError(
             f"session {request.session.name[:60]!r} can't be kept: an encoder-decoder keeps no pages between "
             "requests. Leave it out."
+        )
+    if request.adapter is not None:
+        raise InputError(
+            f"adapter {request.adapter[:60]!r} is asked for; an encoder-decoder takes none here. Leave it "
+            "out."
         )
     if request.page_selection is not None:
         raise InputError(
@@ -168,10 +203,17 @@ def _check_features(request: Request, shape: FeatureShape | None) -> None:
     )
 
 
-def _check_ids(request: Request, vocab_size: int) -> None:
-    if max(request.token_ids) >= vocab_size:
+def _check_ids(request: Request, vocab_size: int, image_token_id: int | None = None) -> None:
+    if request.images and image_token_id is None:
         raise InputError(
-            f"the prompt holds token id {max(request.token_ids)}; the vocabulary is 0..{vocab_size - 1}. "
+            f"{len(request.images)} images are sent; this model reads none. Leave them out, or ask a model "
+            "that does."
+        )
+    # An image's token may lie behind those that an answer can hold.
+    largest = max((token_id for token_id in request.token_ids if token_id != image_token_id), default=0)
+    if largest >= vocab_size:
+        raise InputError(
+            f"the prompt holds token id {largest}; the vocabulary is 0..{vocab_size - 1}. "
             "Encode it with this model's tokenizer."
         )
     request.params.check_vocabulary(vocab_size)

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
 
-from cynosure.cache import CacheKey, SequencePages
+from cynosure.cache import CacheKey, SequencePages, check_books
 from cynosure.core.errors import CynosureError, EngineFault, InputError
-from cynosure.engine.cache_memory import open_pages, usage_of, window_limits
+from cynosure.engine.adapters import FindAdapter, no_adapters, passes_of, with_adapter
+from cynosure.engine.cache_memory import limits_of, open_pages
 from cynosure.engine.check import (
     check_page_selection,
     check_request,
     check_session,
     check_speculation,
+    check_stateful,
     check_watch,
 )
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.grammar.grammar import Matcher
+from cynosure.engine.image_steps import with_images_read
+from cynosure.engine.image_store import ImageStore
 from cynosure.engine.largest import stacked
 from cynosure.engine.pace import Pace
+from cynosure.engine.page_key import page_key
 from cynosure.engine.prompt_scores import num_reusable, prompt_scores
 from cynosure.engine.report import OFF, PROMPT_LOGPROBS, REPRODUCIBLE
 from cynosure.engine.request import (
@@ -39,17 +44,20 @@ from cynosure.engine.request import (
     Request,
     TokenEvent,
 )
+from cynosure.engine.run_ahead import run_ahead, tokens_ahead
 from cynosure.engine.runner import Runner
 from cynosure.engine.sampler import Row, SampledToken, SampleError, sample
-from cynosure.engine.schedule import Limits, Schedule, SequenceView, Step
+from cynosure.engine.schedule import Schedule, SequenceView, Step
 from cynosure.engine.scheduler import schedule
 from cynosure.engine.sequence import Notify, Sequence
 from cynosure.engine.session_pages import Disk, SessionPages
 from cynosure.engine.settings import EngineSettings
+from cynosure.engine.snapshot import Snapshot, load_of
 from cynosure.engine.speculation import Drafter
 from cynosure.engine.task import Task, as_fault
 from cynosure.engine.watch import Watchable
 from cynosure.models.decoder import Decoder
+from cynosure.models.image_reader import ImageReader
 from cynosure.models.native.graph import use_kernels
 from cynosure.observe.load import EngineLoad
 
@@ -57,23 +65,12 @@ from cynosure.observe.load import EngineLoad
 MAX_DRAFTED_STEP = 64
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """How busy an engine is."""
-
-    num_waiting: int
-    num_running: int
-    num_free_blocks: int
-    num_cached_blocks: int
-    num_blocks: int
-
-
 class EngineCore:
-    """A decoder, its pages, and the requests that it works on. For one thread."""
+    """A decoder, its pages, and the requests that it works on; `adapters` finds theirs. For one thread."""
 
     def __init__(
         self,
-        graph: Decoder,
+        graph: Decoder | ImageReader,
         eos_token_ids: Items[int],
         settings: EngineSettings,
         *,
@@ -88,11 +85,18 @@ class EngineCore:
         Raises:
             InputError: the memory does not hold one page, or the kernels that are asked for are not here.
         """
-        self.native = use_kernels(graph, graph.dtype, settings.kernels)
+        reader = graph if isinstance(graph, ImageReader) else None
+        graph = graph if isinstance(graph, Decoder) else graph.text
+        self.native = use_kernels(reader or graph, graph.dtype, settings.kernels)
         self.settings = settings
+        #: What images become, where the model reads them.
+        self.images = None if reader is None else ImageStore(reader, settings, backend)
         self.cache, self.tree = open_pages(graph, settings, model_id)
+        # A state can't be cut back to before a guess that was wrong.
+        self._num_guessed = settings.num_speculative_tokens if self.cache.states is None else 0
         self.sessions = SessionPages(self.tree, self.cache, disk)
         self._runner = Runner(graph, self.cache, backend, has_page_bounds=settings.has_page_bounds)
+        self.adapters: FindAdapter = no_adapters
         self._eos = frozenset(eos_token_ids)
         self._model_id = model_id
         self._waiting: dict[str, Sequence] = {}
@@ -110,16 +114,7 @@ class EngineCore:
     @property
     def load(self) -> EngineLoad:
         """The same in an operator's terms."""
-        now, prefixes, block_size = self.snapshot, self.tree.statistics, self.settings.block_size
-        return EngineLoad(
-            num_running=now.num_running,
-            num_waiting=now.num_waiting,
-            kv_cache_usage=usage_of(self.tree.pool),
-            num_prefix_queries=(prefixes.num_hits + prefixes.num_misses) * block_size,
-            num_prefix_hits=prefixes.num_hits * block_size,
-            num_drafted=self._num_drafted,
-            num_accepted=self._num_accepted,
-        )
+        return load_of(self.snapshot, self.tree, self._num_drafted, self._num_accepted)
 
     @property
     def has_work(self) -> bool:
@@ -135,28 +130,40 @@ class EngineCore:
             InputTooLong: prompt and answer would pass the longest sequence that the model takes.
         """
         spec = self._runner.graph.spec
-        check_request(request, spec.vocab_size, spec.max_model_len)
+        image_token_id = None if self.images is None else self.images.image_token_id
+        check_request(request, spec.vocab_size, spec.max_model_len, image_token_id)
+        if self.images is not None:
+            self.images.check(request)
+        if self.cache.states is not None:
+            check_stateful(request)
         check_watch(request, Watchable(spec.num_heads, spec.full_layers))
-        check_speculation(request.speculation, self.settings.num_speculative_tokens)
+        check_speculation(request.speculation, self._num_guessed)
         check_page_selection(request, self._runner.choice_refusal)
+        with_adapter(request, self.adapters)
         if request.session is not None:
             check_session(request.session, self.settings.has_prefix_cache, self.sessions.disk is not None)
 
     def add(self, request: Request, notify: Notify, matcher: Matcher | None = None) -> None:
         """Take a checked request, with the matcher of its constraint; all events now go to `notify`."""
-        if request.request_id in self._waiting or request.request_id in self._running:
-            error = InputError(f"request id {request.request_id!r} is in use. Choose another.")
+        try:
+            if request.request_id in self._waiting or request.request_id in self._running:
+                raise InputError(f"request id {request.request_id!r} is in use. Choose another.")
+            request, adapter = with_adapter(request, self.adapters)
+        except CynosureError as error:
             notify(Failed(request.request_id, error))
             return
         pages = SequencePages(self.tree, self._key_of(request), self.cache.copy_block)
         if not self.has_work:
             self._pace.rest()
         self._served.arrive(request.tenant)
-        num_guessed = self.settings.num_speculative_tokens
         is_alone = request.is_reproducible or request.page_selection is not None
-        is_guessed = num_guessed and request.speculation is not False and not is_alone
-        drafter = Drafter(num_guessed) if is_guessed else None
-        self._waiting[request.request_id] = Sequence(request, notify, pages, matcher, drafter)
+        is_guessed = self._num_guessed and request.speculation is not False and not is_alone
+        drafter = Drafter(self._num_guessed) if is_guessed else None
+        key = self._key_of(replace(request, bias=()))
+        images = None if self.images is None else self.images.place(request, key)
+        sequence = Sequence(request, notify, pages, matcher, drafter, images)
+        sequence.adapter = adapter
+        self._waiting[request.request_id] = sequence
 
     def cancel(self, request_id: str) -> None:
         """Forget a request; one that has ended already is none of our business."""
@@ -174,7 +181,7 @@ class EngineCore:
         decision = self._schedule(now)
         for request_id in decision.preempt:
             sequence = self._running.pop(request_id)
-            sequence.pages.release()
+            sequence.release()
             sequence.notes.num_preemptions += 1
             self._waiting[request_id] = sequence
         for refusal in decision.refuse:
@@ -184,39 +191,37 @@ class EngineCore:
                 Refused(refusal.request_id, refusal.reason, refusal.message, refusal.predicted_wait_s)
             )
         tasks = [task for step in decision.steps if (task := self._prepare(step)) is not None]
+        if self.images is not None:
+            tasks = with_images_read(self.images, tasks, self._fail)
         num_prefilled = sum(task.num_tokens for task in tasks if not task.is_decode)
         self._pace.begin(time.perf_counter())
-        self._run(self._drafted([task for task in tasks if not task.sequence.request.is_reproducible]))
+        together = [task for task in tasks if not task.sequence.request.is_reproducible]
+        drafted, limit = self._drafted(together), 0 if self._waiting else self.settings.max_tokens_ahead
+        num_ahead = tokens_ahead(drafted, limit, self._pace.rates.step_s)
+        for one_pass in passes_of(drafted):
+            self._run(one_pass, num_ahead)
         for task in tasks:
             if task.sequence.request.is_reproducible:
                 self._run_in_pieces(task)
         for sequence in [sequence for sequence in self._running.values() if sequence.is_abandoned]:
             self.cancel(sequence.request.request_id)
-        self._pace.end(time.perf_counter(), num_prefilled, was_work=bool(tasks), is_more=self.has_work)
+        ended = time.perf_counter()
+        self._pace.end(ended, num_prefilled, 1 + num_ahead, was_work=bool(tasks), is_more=self.has_work)
 
     def check_integrity(self) -> None:
         """Assert that every page is accounted for."""
         sequences = [*self._waiting.values(), *self._running.values()]
-        pages = [sequence.pages for sequence in sequences]
-        self.tree.check([one.blocks for one in pages], [one.claimed for one in pages])
+        check_books(self.tree, [sequence.pages for sequence in sequences])
+        if self.images is not None:
+            self.images.check_integrity([one.images for one in sequences if one.images is not None])
 
     def _schedule(self, now: float) -> Schedule:
-        settings, pool = self.settings, self.tree.pool
         if self.sessions.num_sessions:
             self.sessions.give_way(self._num_wanted, len(self._running))
-        limits = Limits(
-            max_num_batched_tokens=settings.max_num_batched_tokens,
-            max_num_seqs=settings.max_num_seqs,
-            chunk_size=settings.chunk_size,
-            block_size=settings.block_size,
-            num_blocks=pool.num_blocks,
-            num_free_blocks=pool.num_available,
-            windows=window_limits(pool),
-        )
         return schedule(
             [self._view(sequence) for sequence in self._waiting.values()],
             [self._view(sequence) for sequence in self._running.values()],
-            limits,
+            limits_of(self.settings, self.tree.pool),
             now,
             self._pace.rates,
         )
@@ -237,11 +242,14 @@ class EngineCore:
         is_new = step.request_id in self._waiting
         if is_new:
             self._reuse(sequence)
+            if sequence.images is not None and not sequence.images.begin(sequence.num_computed):
+                sequence.release()
+                return None
         num_pending = len(sequence.token_ids) - sequence.num_computed
         # A prompt gets its pages whole, and one for its first token, so that it can't get stuck halfway.
         if not sequence.pages.reserve(num_pending + (num_pending > 1)):
             if is_new:
-                sequence.pages.release()
+                sequence.release()
             return None
         if is_new:
             del self._waiting[step.request_id]
@@ -257,8 +265,8 @@ class EngineCore:
         if num_tokens > 1:
             key = self._key_of(request)
             if key is not None:
-                self.sessions.restore(key, sequence.token_ids[:num_tokens])
-            match = sequence.pages.reuse(sequence.token_ids[:num_tokens])
+                self.sessions.restore(key, sequence.page_ids[:num_tokens])
+            match = sequence.pages.reuse(sequence.page_ids[:num_tokens])
             if self.sessions.disk is not None:
                 self._runner.forget_bounds(sequence.pages.blocks)
             why_not = REPRODUCIBLE if request.is_reproducible else OFF
@@ -268,26 +276,17 @@ class EngineCore:
         sequence.notes.sought(match, why_not, num_tokens, self.settings.block_size)
 
     def _key_of(self, request: Request) -> CacheKey | None:
-        # Splits must be the request's own where it is to be reproducible: it shares no page.
-        group = None if self.settings.has_prefix_cache else request.group
-        if request.is_reproducible or not (self.settings.has_prefix_cache or group):
-            return None
-        return CacheKey(
-            tenant=request.tenant,
-            model=self._model_id,
-            dtype=f"{self._runner.graph.dtype} in {self.cache.dtype}",
-            bias=request.bias,
-            group=group,
-        )
+        dtype = f"{self._runner.graph.dtype} in {self.cache.dtype}"
+        return page_key(request, self._model_id, dtype, is_shared=self.settings.has_prefix_cache)
 
-    def _run(self, tasks: Items[Task]) -> None:
-        """Run tasks in one pass; where it raises, each alone."""
+    def _run(self, tasks: Items[Task], num_ahead: int = 0) -> None:
+        """Run tasks in one pass, and so many tokens ahead; where it raises, each alone."""
         if not tasks:
             return
         try:
             for task in tasks:
-                task.sequence.pages.hold(task.num_tokens + len(task.draft))
-            rows = self._runner.run([task.work for task in tasks])
+                task.sequence.pages.hold(task.num_tokens + len(task.draft) + num_ahead)
+            tasks, rows = run_ahead(self._runner, tasks, num_ahead)
         except Exception as error:
             if len(tasks) > 1:
                 for task in tasks:
@@ -312,11 +311,13 @@ class EngineCore:
             elif task.is_last:
                 ready.append((task, row[len(row) - 1 - len(task.draft) :]))
             sequence.pages.count(sequence.num_computed + task.num_tokens)
+            if sequence.images is not None:
+                sequence.images.passed(sequence.num_computed)
         for sequence, scores in read:
             if not scores.isfinite().all():
                 self._fail(sequence.request.request_id, EngineFault("the prompt has no finite scores."))
                 continue
-            sequence.pages.fill(sequence.token_ids)
+            sequence.pages.fill(sequence.page_ids)
             self._pop(sequence.request.request_id)
             self._end(sequence, Finished(sequence.request.request_id, FinishReason.LENGTH, sequence.usage))
         self._decide(ready)
@@ -358,10 +359,10 @@ class EngineCore:
         if sequence.request.request_id not in self._running:
             return False
         is_right = depth < len(task.draft) and sequence.token_ids[-1] == task.draft[depth]
-        if is_right:
+        if is_right and not task.is_own:
             self._num_accepted += 1
             sequence.notes.accepted()
-        elif task.draft:
+        elif task.draft and not task.is_own:
             sequence.learn(len(task.draft), depth)
         return is_right
 
@@ -398,7 +399,7 @@ class EngineCore:
         request_id = sequence.request.request_id
         # Others may read the pages from now on: whatever broke in them would have reached the scores.
         if sequence.pages.has_full_page and sequence.num_shareable == sequence.num_computed:
-            sequence.pages.fill(sequence.token_ids[: sequence.num_computed])
+            sequence.pages.fill(sequence.page_ids[: sequence.num_computed])
         try:
             reason = sequence.accept(chosen.token_id, self._eos)
         except CynosureError as error:
@@ -417,7 +418,7 @@ class EngineCore:
         """Keep the pages of a session, and give up those of the request; one that broke keeps none."""
         session, key = sequence.request.session, self._key_of(sequence.request)
         if session is not None and key is not None and sequence.num_computed:
-            self.sessions.keep(key, session, sequence.token_ids[: sequence.num_shareable])
+            self.sessions.keep(key, session, sequence.page_ids[: sequence.num_shareable])
         sequence.end(event)
 
     def _fail(self, request_id: str, error: CynosureError) -> None:

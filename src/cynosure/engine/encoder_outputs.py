@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from cynosure.cache import CacheKey, PagePool
 from cynosure.engine.features import Features
+from cynosure.models.image_input import ImageInput
 
 
 @dataclass(eq=False)
@@ -118,9 +119,11 @@ class EncoderOutputs:
         self._pool.release(output.blocks)
 
 
-def key_of_input(shared: CacheKey, content: Sequence[int] | Features) -> CacheKey:
+def key_of_input(shared: CacheKey, content: Sequence[int] | Features | ImageInput) -> CacheKey:
     """The key of an input: `shared`, and a digest of all its tokens, or of all its numbers."""
-    if isinstance(content, Features):
+    if isinstance(content, ImageInput):
+        digest = content.digest
+    elif isinstance(content, Features):
         digest = f"{content.shape}: {hashlib.sha256(content.data).hexdigest()}"
     else:
         digest = hashlib.sha256(array("q", content).tobytes()).hexdigest()

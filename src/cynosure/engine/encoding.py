@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -22,12 +22,13 @@ from cynosure.core.errors import CynosureError, EngineBusy, EngineFault
 from cynosure.engine.encoding_batch import share_out
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.turnstile import Turnstile
-from cynosure.models.text.tokenizer import Encoding
 
 T = TypeVar("T")
-Read = TypeVar("Read", contravariant=True)
+Text = TypeVar("Text", contravariant=True)
+Tokens = TypeVar("Tokens", bound=Sized)
 
 _NUM_READERS = 2
+_READ_AT_ONCE = 256  # texts of a request, before it is asked whether the answer is still wanted
 _log = logging.getLogger(__name__)
 
 
@@ -38,14 +39,14 @@ class Rows(NamedTuple):
     token_counts: tuple[int, ...]
 
 
-class TextModel(Protocol[Read]):
-    """An encoder, as its batches see it."""
+class TextModel(Protocol[Text, Tokens]):
+    """An encoder, as its batches see it; `Tokens` are what it makes of a text, as long as that is for it."""
 
-    def encode(self, text: Read) -> Encoding:
-        """Read a text, or a pair; raises what is wrong with it. For any thread."""
+    def read(self, texts: Sequence[Text]) -> Sequence[Tokens]:
+        """Read texts, or pairs; raises what is wrong with one of them. For any thread."""
         ...
 
-    def run(self, encodings: Sequence[Encoding]) -> Float32[np.ndarray, "texts width"]:
+    def run(self, encodings: Sequence[Tokens]) -> Float32[np.ndarray, "texts width"]:
         """Compute a row a text in one pass."""
         ...
 
@@ -56,7 +57,7 @@ class _Job:
 
     future: Future[Rows]
     tenant: str
-    encodings: list[Encoding]
+    encodings: list[Sized]
     places: list[int]
     rows: list[Float32[np.ndarray, " width"] | None]
     num_done: int = 0
@@ -130,7 +131,9 @@ class _Queue:
 class EncodingEngine(Generic[T]):
     """One encoder on a thread of its own; callers submit from any thread."""
 
-    def __init__(self, model: TextModel[T], turns: Turnstile, limits: EncodingLimits | None = None) -> None:
+    def __init__(
+        self, model: TextModel[T, Any], turns: Turnstile, limits: EncodingLimits | None = None
+    ) -> None:
         """Start the thread."""
         self._model = model
         self._turns = turns
@@ -189,11 +192,11 @@ class EncodingEngine(Generic[T]):
     def _read(self, texts: list[T], tenant: str, future: Future[Rows]) -> None:
         """Tokenise a request's texts; what is wrong with one of them is the request's end."""
         try:
-            encodings = []
-            for text in texts:
+            encodings: list[Sized] = []
+            for first in range(0, len(texts), _READ_AT_ONCE):
                 if self._is_closed or future.cancelled():
                     raise _closed()
-                encodings.append(self._model.encode(text))
+                encodings += self._model.read(texts[first : first + _READ_AT_ONCE])
         except Exception as error:
             _fail(future, error)
             return

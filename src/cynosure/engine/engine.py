@@ -14,10 +14,10 @@ from typing import Protocol
 
 from cynosure.core.errors import CynosureError, EngineBusy, EngineFault, InputError
 from cynosure.engine.constraints import Constraint
-from cynosure.engine.core import Snapshot
 from cynosure.engine.grammar.cache import GrammarCache
 from cynosure.engine.grammar.grammar import Grammar, Matcher
 from cynosure.engine.request import Cancelled, Event, Failed, Request, Usage
+from cynosure.engine.snapshot import Snapshot
 from cynosure.observe.load import EngineLoad
 
 _log = logging.getLogger(__name__)

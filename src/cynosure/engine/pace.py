@@ -35,10 +35,15 @@ class Pace:
         """Note that there is no work: what passes until there is some counts to no step."""
         self._ended_s = None
 
-    def end(self, now: float, num_prefilled: int, *, was_work: bool, is_more: bool) -> None:
-        """End a step, and learn from it if it computed anything; `is_more` where the next follows at once."""
+    def end(
+        self, now: float, num_prefilled: int, num_rounds: int = 1, *, was_work: bool, is_more: bool
+    ) -> None:
+        """End a step, and learn from it if it computed anything; `is_more` where the next follows at once.
+
+        One that decoded ahead had `num_rounds`.
+        """
         if was_work:
-            self.note_step(num_prefilled, now - self._begun_s)
+            self.note_step(num_prefilled, (now - self._begun_s) / num_rounds)
         self._ended_s = now if is_more else None
 
     def note_step(self, num_prefilled: int, seconds: float) -> None:

@@ -20,6 +20,11 @@ from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
 from cynosure.engine.session import Session
 from cynosure.engine.watch import DENIED, AttendedTo, BiasRun, WatchSpec, check_bias
+from cynosure.models.image_input import ImageInput
+
+MAX_IMAGES = 32
+#: A message between the server and the engine's process holds them all.
+MAX_IMAGE_BYTES = 48 << 20
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Request:
     - `watch`: whose attention is told with each token.
     - `bias`: what is added to the scores of some of the prompt's tokens, for all queries; runs, sorted.
     - `page_selection`: how many pages generated tokens attend to; None: all.
+    - `images`: what is read in the places that the prompt keeps for them, in order.
+    - `adapter`: whose low-rank pairs are added to the model's projections, by its name.
     """
 
     request_id: str
@@ -58,6 +65,8 @@ class Request:
     bias: tuple[BiasRun, ...] = ()
     features: Features | None = None
     page_selection: PageSelection | None = None
+    images: tuple[ImageInput, ...] = ()
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model.
@@ -79,6 +88,7 @@ class Request:
             self._check_segments(self.segments)
         self._check_attention()
         self._check_page_selection()
+        self._check_images()
         if self.speculation and self.is_reproducible:
             raise InputError(
                 f"request {self.request_id!r} is reproducible, so that each token is computed alone, and "
@@ -113,12 +123,21 @@ class Request:
             "asks for speculation, which computes several tokens in a step": self.speculation is True,
             "has its attention watched, which is told of all pages": self.watch is not None,
             "adds a bias to its attention, which no page is ranked by": bool(self.bias),
+            "has an adapter, whose passes are run by modules": self.adapter is not None,
         }
         for told, is_so in others.items():
             if is_so:
                 raise InputError(
                     f"request {self.request_id!r} selects pages, and {told}. Leave one of the two out."
                 )
+
+    def _check_images(self) -> None:
+        num_bytes = sum(len(image.data) for image in self.images)
+        if len(self.images) > MAX_IMAGES or num_bytes > MAX_IMAGE_BYTES:
+            raise InputError(
+                f"request {self.request_id!r} brings {len(self.images)} images of {num_bytes} bytes; the "
+                f"limit is {MAX_IMAGES}, and {MAX_IMAGE_BYTES} bytes together. Send fewer."
+            )
 
     def _check_attention(self) -> None:
         if self.watch is not None and self.watch.runs[-1][2] != len(self.token_ids):

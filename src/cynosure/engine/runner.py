@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -12,12 +12,16 @@ from torch import Tensor
 
 from cynosure.attention.backends.choice import AUTO
 from cynosure.attention.backends.native import NativeBackend
-from cynosure.cache import PagedCache
+from cynosure.cache import PagedCache, StatePath
+from cynosure.engine.largest import largest
 from cynosure.engine.watch import AttendedTo, BiasRun
 from cynosure.engine.watched_pass import Watched, attended_in, pass_watch, with_bias
 from cynosure.kernels.linear import Way
+from cynosure.models.adapters.adapter import Adapter
+from cynosure.models.adapters.applying import Adapting
 from cynosure.models.batch import Batch
 from cynosure.models.decoder import Decoder
+from cynosure.models.image_prompt import PlacedRows, with_images
 from cynosure.models.native.decode_step import DecodeSteps, refusal_of_steps
 from cynosure.models.native.graph import fix_way
 from cynosure.models.native.page_choosing import (
@@ -40,7 +44,9 @@ class Work:
 
     `num_logits` rows are wanted, those of the last tokens. Where it `is_reproducible`, products are computed
     in one way, however many rows stand in the pass. `bias` is added to the scores of its keys. One token may
-    have the pages `chosen` that it attends to.
+    have the pages `chosen` that it attends to. What is `placed` stands for images among the tokens.
+    An `adapter` changes the projections of these rows; a pass with any is run by modules.
+    `states` says where the state goes, where layers have one.
     """
 
     token_ids: tuple[int, ...]
@@ -51,11 +57,14 @@ class Work:
     watched: Watched | None = None
     bias: tuple[BiasRun, ...] = ()
     chosen: ChosenPages | None = None
+    placed: PlacedRows | None = None
+    adapter: Adapter | None = None
+    states: StatePath | None = None
 
     @property
     def is_step(self) -> bool:
         """Whether this is one token whose logits are all that is wanted."""
-        is_plain = not self.bias and self.chosen is None
+        is_plain = not self.bias and self.placed is None and self.adapter is None
         return len(self.token_ids) == self.num_logits == 1 and is_plain
 
 
@@ -84,6 +93,7 @@ class Runner:
         self.choice_refusal = _choice_refusal(self, has_page_bounds)
         self.recalled: Sequence[Recall | None] = ()
         self._chooser = None if self.choice_refusal else PageChooser(graph, cache)
+        self._adapting = Adapting(graph)
 
     @torch.inference_mode()
     def run(self, work: Sequence[Work]) -> list[Float[Tensor, "rows vocab"]]:
@@ -94,9 +104,11 @@ class Runner:
         watched = [item.watched for item in work]
         num_new, num_past = [len(item.token_ids) for item in work], [item.past_len for item in work]
         watch = pass_watch(watched, num_new, num_past)
-        decoded = self._decoded(work, way, watch)
+        choosing = self._choosing(work)
+        decoded = self._decoded(work, way, watch, choosing)
         if decoded is not None:
             assert self._steps is not None
+            self.recalled = self._steps.recalled or self.recalled
             self.attended = _attended(watched, watch, self._steps.seen)
             return list(decoded.split(1))
         batch = Batch.pack(
@@ -104,23 +116,56 @@ class Runner:
             past_lens=[item.past_len for item in work],
             block_tables=[item.blocks for item in work],
         )
-        batch = with_bias(batch, [item.bias for item in work])
+        batch = with_images(with_bias(batch, [item.bias for item in work]), [item.placed for item in work])
+        batch = replace(batch, states=tuple(item.states for item in work if item.states is not None) or None)
         stops = accumulate(len(item.token_ids) for item in work)
         rows = [
             row for stop, item in zip(stops, work, strict=True) for row in range(stop - item.num_logits, stop)
         ]
         # No row is wanted while prompts are halfway.
         wanted = torch.tensor(rows, dtype=torch.int64)
-        choosing = self._choosing(work)
-        logits = None if self._passes is None else self._passes.run(batch, wanted, way, watch, choosing)
-        seen = {} if self._passes is None else self._passes.seen
-        if self._passes is not None and choosing is not None:
+        adapters = [item.adapter for item in work]
+        passes = None if any(adapters) else self._passes
+        logits = None if passes is None else passes.run(batch, wanted, way, watch, choosing)
+        seen = {} if passes is None else passes.seen
+        if passes is not None and choosing is not None:
             assert logits is not None, "pages are chosen where passes are one program"
-            self.recalled = self._passes.recalled
+            self.recalled = passes.recalled
         if logits is None:
-            logits, seen = self._by_modules(batch, wanted, way, watch)
+            with self._adapting.rows(adapters, batch.new_lens):
+                logits, seen = self._by_modules(batch, wanted, way, watch)
         self.attended = _attended(watched, watch, seen)
         return list(logits.split([item.num_logits for item in work]))
+
+    @torch.inference_mode()
+    def run_on(
+        self, work: Sequence[Work], rows: Sequence[Float[Tensor, "rows vocab"]], num_ahead: int
+    ) -> tuple[Sequence[Float[Tensor, "rows vocab"]], Sequence[tuple[int, ...]]]:
+        """Behind a pass of plain steps, compute the likeliest tokens of its `rows` too, `num_ahead` times.
+
+        Return the rows with the new ones behind them, and of each sequence the tokens that these follow:
+        none where the last pass was no step, or what it gave is bent afterwards.
+        """
+        steps, spec, guessed = self._steps, self.graph.spec, list[Sequence[int]]()
+        if (
+            steps is None
+            or not self._was_step
+            or spec.logit_softcap is not None
+            or spec.logit_multiplier != 1.0
+        ):
+            return rows, [()] * len(work)
+        logits, blocks = steps.rounds(1)[0, : len(work)], [item.blocks for item in work]
+        for number in range(1, 1 + num_ahead):
+            token_ids, _ = largest(logits)
+            steps.number = number
+            found = steps.run(token_ids, [item.past_len + number for item in work], blocks)
+            if found is None:
+                break
+            guessed.append(token_ids)
+            logits = found
+        together = steps.rounds(1 + len(guessed))
+        drafts = list(zip(*guessed, strict=True)) or [()] * len(work)
+        return [together[:, row] for row in range(len(work))], drafts
 
     def time_passes(self) -> None:
         """From now on, measure what the parts of each pass take."""
@@ -154,7 +199,7 @@ class Runner:
         return self._chooser.choose(chosen, num_tokens, [item.blocks for item in work])
 
     def _decoded(
-        self, work: Sequence[Work], way: Way, watch: PassWatch | None
+        self, work: Sequence[Work], way: Way, watch: PassWatch | None, choosing: Choosing | None
     ) -> Float[Tensor, "rows vocab"] | None:
         """Logits of work that is one token a sequence; `None` where it is more, or biased."""
         self._was_step = False
@@ -162,6 +207,7 @@ class Runner:
             return None
         if len(work) > self._steps.capacity:
             self._steps = DecodeSteps(self.graph, self.cache, 1 << (len(work) - 1).bit_length())
+        self._steps.number = 0
         logits = self._steps.run(
             [item.token_ids[0] for item in work],
             [item.past_len for item in work],
@@ -169,6 +215,7 @@ class Runner:
             way,
             is_timed=self._passes.is_timed,
             watch=watch,
+            choosing=choosing,
         )
         self._was_step = logits is not None
         return logits
@@ -179,10 +226,18 @@ class Runner:
         observer = None if watch is None else Observer(watch)
         if way is not Way.AUTO:
             fix_way(self.graph, way)
-        hidden = self.graph(batch, self.cache, backend=self.backend, observer=observer).hidden
-        logits = self.graph.logits(hidden[wanted]).float()
-        if way is not Way.AUTO:
-            fix_way(self.graph, Way.AUTO)
+        states = self.cache.states
+        if states is not None:
+            # A pass that broke has written its keys, which another pass writes again; of its states, nothing.
+            states.discard()
+        try:
+            hidden = self.graph(batch, self.cache, backend=self.backend, observer=observer).hidden
+            logits = self.graph.logits(hidden[wanted]).float()
+        finally:
+            if way is not Way.AUTO:
+                fix_way(self.graph, Way.AUTO)
+        if states is not None:
+            states.commit()
         return logits, {} if observer is None else observer.seen
 
 

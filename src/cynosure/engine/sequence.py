@@ -8,12 +8,14 @@ from dataclasses import replace
 
 from cynosure.cache import SequencePages
 from cynosure.engine.grammar.grammar import Matcher
+from cynosure.engine.image_store import HeldImages
 from cynosure.engine.recorder import Recorder
 from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason
 from cynosure.engine.sampler import Row, new_dice
 from cynosure.engine.schedule import SequenceView
 from cynosure.engine.speculation import Drafter
 from cynosure.engine.watch import AttendedTo
+from cynosure.models.adapters.adapter import Adapter
 
 Notify = Callable[[Event], None]
 
@@ -33,6 +35,7 @@ class Sequence:
         pages: SequencePages,
         matcher: Matcher | None = None,
         drafter: Drafter | None = None,
+        images: HeldImages | None = None,
     ) -> None:
         """Hold the prompt; nothing is computed and no page is taken."""
         assert (matcher is None) == (request.params.constraint is None), "a constraint goes with its matcher"
@@ -40,16 +43,23 @@ class Sequence:
         self.token_ids = list(request.token_ids)
         self._generated: list[int] = []
         self.pages = pages
+        self.images = images
         self.num_cached = 0
         self.was_admitted = False
         self.is_abandoned = False
         self.num_scored = 0
         self.attended: Iterator[AttendedTo | None] = iter(())
+        self.adapter: Adapter | None = None
         self.notes = Recorder(request)
         self._dice = new_dice(request.params.seed)
         self._matcher = matcher
         self._drafter = drafter
         self._notify = notify
+
+    @property
+    def page_ids(self) -> Items[int]:
+        """What pages are found by: the tokens, and in the places of images what tells these apart."""
+        return self.token_ids if self.images is None else [*self.images.page_ids, *self._generated]
 
     @property
     def num_prompt_tokens(self) -> int:
@@ -148,7 +158,13 @@ class Sequence:
         except Exception:
             self.is_abandoned = True
 
-    def end(self, event: TerminalEvent) -> None:
-        """Give the pages back, then say how it ended, and how it went."""
+    def release(self) -> None:
+        """Give pages and images back: at the end, or to be computed again later."""
         self.pages.release()
+        if self.images is not None:
+            self.images.release()
+
+    def end(self, event: TerminalEvent) -> None:
+        """Give everything back, then say how it ended, and how it went."""
+        self.release()
         self.tell(replace(event, report=self.notes.report()))

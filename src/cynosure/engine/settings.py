@@ -8,6 +8,7 @@ from cynosure.core.errors import InputError, UnknownOption
 
 KV_CACHE_DTYPES = ("auto", "bfloat16", "float32", "int8")
 MAX_SPECULATIVE_TOKENS = 64
+MAX_TOKENS_AHEAD = 3
 KERNELS = ("auto", "native", "torch")
 
 
@@ -21,9 +22,12 @@ class EngineSettings:
     - `max_num_seqs`, `max_num_batched_tokens`, `chunk_size`: what a step may hold (`engine/schedule.py`).
     - `kernels`: what computes linear layers: `native`, `torch`, or `auto` for the faster one that is here.
     - `num_speculative_tokens`: how many tokens a decoder guesses ahead at most (`engine/speculation.py`).
+    - `max_tokens_ahead`: how many greedy tokens a step decodes beyond the next at most, where steps are short
+      (`engine/run_ahead.py`).
     - `has_prefix_cache`: whether requests of one tenant share the pages of a common beginning.
     - `has_page_bounds`: whether requests may select pages (`engine/page_selection.py`), whose bounds take a
       part of `kv_cache_bytes`.
+    - `image_cache_bytes`: memory for what encoders made of images, reserved where a model reads them.
     """
 
     kv_cache_bytes: int = 1 << 30
@@ -35,7 +39,9 @@ class EngineSettings:
     kernels: str = "auto"
     has_prefix_cache: bool = True
     num_speculative_tokens: int = 0
+    max_tokens_ahead: int = 0
     has_page_bounds: bool = False
+    image_cache_bytes: int = 256 << 20
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -50,13 +56,24 @@ class EngineSettings:
             )
         if self.kernels not in KERNELS:
             raise UnknownOption(f"kernels is {self.kernels!r}; choose one of {', '.join(KERNELS)}.")
-        for name in ("kv_cache_bytes", "block_size", "max_num_seqs", "max_num_batched_tokens", "chunk_size"):
+        for name in (
+            "kv_cache_bytes",
+            "block_size",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "chunk_size",
+            "image_cache_bytes",
+        ):
             if vars(self)[name] < 1:
                 raise InputError(f"{name} is {vars(self)[name]}; the limit is 1. Raise it.")
         if not 0 <= self.num_speculative_tokens <= MAX_SPECULATIVE_TOKENS:
             raise InputError(
                 f"num_speculative_tokens is {self.num_speculative_tokens}; it may be 0 to "
                 f"{MAX_SPECULATIVE_TOKENS}. Change it."
+            )
+        if not 0 <= self.max_tokens_ahead <= MAX_TOKENS_AHEAD:
+            raise InputError(
+                f"max_tokens_ahead is {self.max_tokens_ahead}; it may be 0 to {MAX_TOKENS_AHEAD}. Change it."
             )
         if self.max_num_seqs > self.max_num_batched_tokens:
             raise InputError(

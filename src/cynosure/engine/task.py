@@ -8,16 +8,21 @@ from cynosure.core.errors import CynosureError, EngineFault
 from cynosure.engine.runner import Work
 from cynosure.engine.sequence import Sequence
 from cynosure.engine.watched_pass import Watched
+from cynosure.models.image_prompt import PlacedRows
 from cynosure.models.native.page_choosing import ChosenPages
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one sequence does in this step: `num_tokens` of its own, and those of a `draft` behind them."""
+    """What one sequence does in this step: `num_tokens` of its own, and those of a `draft` behind them.
+
+    Where it `is_own`, the draft was decoded by the model itself (`engine/run_ahead.py`).
+    """
 
     sequence: Sequence
     num_tokens: int
     draft: tuple[int, ...] = ()
+    is_own: bool = False
 
     @property
     def is_decode(self) -> bool:
@@ -46,6 +51,9 @@ class Task:
             watched=self._watched,
             bias=sequence.request.bias,
             chosen=self.chosen,
+            placed=self._placed,
+            adapter=sequence.adapter,
+            states=sequence.pages.state_path,
         )
 
     @property
@@ -55,6 +63,19 @@ class Task:
         if selection is None or not self.is_decode or not num_generated:
             return None
         return ChosenPages(selection.num_pages, selection.is_due(num_generated))
+
+    @property
+    def has_plain_step(self) -> bool:
+        """Whether nothing is placed, chosen, adapted or remembered beside the pages."""
+        sequence = self.sequence
+        is_bare = sequence.adapter is None and sequence.images is None and sequence.pages.state_path is None
+        return is_bare and self.chosen is None
+
+    @property
+    def _placed(self) -> PlacedRows | None:
+        """What of images the tokens read, where the request brings any."""
+        images, done = self.sequence.images, self.sequence.num_computed
+        return None if images is None else images.rows(done, done + self.num_tokens + len(self.draft))
 
     @property
     def _watched(self) -> Watched | None:

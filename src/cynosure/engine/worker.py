@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Protocol
 
 from cynosure.core.errors import CynosureError, EngineFault, WireFault
@@ -36,18 +37,20 @@ from cynosure.engine.wire.messages import (
     Done,
     Embed,
     Hello,
+    LoadAdapter,
     LoadModel,
     Pulse,
+    Question,
     Reply,
     Rows,
-    Score,
     Setup,
     SetupFailed,
     Shares,
     Stop,
     Submit,
-    Told,
+    UnloadAdapter,
 )
+from cynosure.engine.wire.outbox import Outbox
 from cynosure.observe.load import EngineLoad
 
 PULSE_S = 0.25
@@ -88,6 +91,14 @@ class Pool(Protocol):
         """Have a model in memory."""
         ...
 
+    def load_adapter(self, name: str, adapter: str, folder: Path) -> Future[Any]:
+        """Have an adapter of a model in memory."""
+        ...
+
+    def unload_adapter(self, name: str, adapter: str) -> Future[Any]:
+        """Take an adapter out."""
+        ...
+
     def submit(self, name: str, request: Request, notify: Notify) -> None:
         """Begin a request."""
         ...
@@ -123,10 +134,11 @@ OpenPool = Callable[[tuple[ServedModel, ...], PoolSettings], Pool]
 class Worker:
     """Answers one connection with one pool."""
 
-    def __init__(self, channel: Channel[Reply, Call], pool: Pool) -> None:
+    def __init__(self, channel: Channel[Reply, Call], pool: Pool, stream_delay_s: float) -> None:
         """Say hello."""
         self._channel = channel
         self._pool = pool
+        self._outbox = Outbox(channel.post, stream_delay_s)
         channel.post(Hello(tuple(pool.cards().values())))
 
     def answer(self, calls: Iterator[Call]) -> None:
@@ -150,16 +162,20 @@ class Worker:
         loaded = tuple(name for name, card in cards.items() if card.is_loaded)
         return Pulse(loads, loaded, self._pool.step_age_s, self._pool.load_age_s)
 
+    def close(self) -> None:
+        """Tell what is held; the pool tells no more."""
+        self._outbox.close()
+
     def _submit(self, call: Submit) -> None:
         def notify(event: Event) -> None:
-            self._channel.post(Told(call.model, event))
+            self._outbox.tell(call.model, event)
 
         try:
             self._pool.submit(call.model, call.request, notify)
         except Exception as error:
             notify(Failed(call.request.request_id, _as_ours(error)))
 
-    def _ask(self, call: Compile | LoadModel | Embed | Attend | Score) -> None:
+    def _ask(self, call: Question) -> None:
         call_id = call.call_id
         try:
             future, read = self._begun(call)
@@ -175,15 +191,17 @@ class Worker:
 
         future.add_done_callback(tell)
 
-    def _begun(
-        self, call: Compile | LoadModel | Embed | Attend | Score
-    ) -> tuple[Future[Any], Callable[[Any], Rows | Shares | None]]:
+    def _begun(self, call: Question) -> tuple[Future[Any], Callable[[Any], Rows | Shares | None]]:
         """The pool's future, and how its result is told."""
         pool = self._pool
         if isinstance(call, Compile):
             return pool.grammar(call.model, call.constraint, call.tenant), _nothing
         if isinstance(call, LoadModel):
             return pool.load(call.model), _nothing
+        if isinstance(call, LoadAdapter):
+            return pool.load_adapter(call.model, call.adapter, call.folder), _nothing
+        if isinstance(call, UnloadAdapter):
+            return pool.unload_adapter(call.model, call.adapter), _nothing
         if isinstance(call, Embed):
             return pool.embed(call.model, call.texts, call.tenant), _rows
         if isinstance(call, Attend):
@@ -222,7 +240,7 @@ def serve(channel: Channel[Reply, Call], calls: Iterator[Call], setup: Setup, op
     except Exception as error:
         channel.post(SetupFailed(_as_ours(error)))
         return
-    worker = Worker(channel, pool)
+    worker = Worker(channel, pool, setup.stream_delay_s)
     heart.watch(worker.pulse)
     try:
         worker.answer(calls)
@@ -232,6 +250,7 @@ def serve(channel: Channel[Reply, Call], calls: Iterator[Call], setup: Setup, op
         stuck.start()
         heart.stop()
         pool.close()
+        worker.close()
         stuck.cancel()
 
 

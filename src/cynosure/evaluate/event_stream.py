@@ -129,14 +129,43 @@ class EventStream:
     async def _pieces(self) -> AsyncGenerator[bytes]:
         """The body as it comes."""
         if self.headers.get("transfer-encoding", "").lower() == "chunked":
-            while size := int((await self._reader.readline()).split(b";")[0] or b"0", 16):
-                yield await self._reader.readexactly(size)
-                await self._reader.readexactly(2)
+            async for piece in self._chunks():
+                yield piece
             return
         left = int(self.headers.get("content-length", 1 << 62))
         while left and (piece := await self._reader.read(min(left, 1 << 16))):
             left -= len(piece)
             yield piece
+
+    async def _chunks(self) -> AsyncGenerator[bytes]:
+        """Contents of a chunked body; what came together is given together, which costs little more than one.
+
+        Raises:
+            IncompleteReadError: it ended within a chunk.
+        """
+        pending, is_last = bytearray(), False
+        while not is_last and (piece := await self._reader.read(1 << 16)):
+            pending += piece
+            whole, is_last = _taken(pending)
+            if whole:
+                yield whole
+        if not is_last and pending:
+            raise asyncio.IncompleteReadError(bytes(pending), None)
+
+
+def _taken(pending: bytearray) -> tuple[bytes, bool]:
+    """Take the chunks off that are whole: their contents, and whether the last of all is among them."""
+    whole, start, size = bytearray(), 0, 1
+    while size and (found := pending.find(b"\r\n", start)) >= 0:
+        size = int(bytes(pending[start:found]).split(b";")[0], 16)
+        end = found + 2 + size
+        if len(pending) < end + 2:
+            size = 1
+            break
+        whole += pending[found + 2 : end]
+        start = end + 2
+    del pending[:start]
+    return bytes(whole), not size
 
 
 async def post(

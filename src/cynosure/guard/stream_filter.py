@@ -52,6 +52,8 @@ class StreamFilter:
         return "" if self._is_blocked else self._apply(self._scanner.finish())
 
     def _apply(self, settled: Settled) -> str:
+        if not settled.spans:
+            return settled.text
         released, at = [], settled.start
         for finding in settle_overlaps(settled.spans, self._actions):
             released.append(settled.text[at - settled.start : finding.start - settled.start])

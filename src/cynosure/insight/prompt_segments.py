@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-SINK, TEMPLATE, GENERATED = "sink", "template", "generated"
+SINK, TEMPLATE, GENERATED, IMAGE = "sink", "template", "generated", "image"
 
 Span = tuple[int, int]
 #: `(part, first token, end)`.
@@ -27,7 +27,7 @@ class PromptPart:
     """What tokens belong to.
 
     - `id`: unique; `name`: what requests call it, which several parts may share.
-    - `role`: who wrote it, `template` or `sink`.
+    - `role`: who wrote it, `image`, `template` or `sink`.
     - `message`, `part`: where in the request it stands, counted from 0; None where it stands in no message.
     - `text`: the caller's whole string, `start:end` the stretch of it, in code points; None for what is no
       text.
@@ -66,6 +66,16 @@ class PromptSegments:
         if placed and placed[0] == 1:
             placed[0] = 0
         return cls(known, tuple(placed), tuple(offsets))
+
+    def with_images(self, spans: Sequence[Span]) -> PromptSegments:
+        """Give the places of each image, first token and end, to a part of its own: `image:0` and on."""
+        parts, owners, offsets = list(self.parts), list(self.owners), list(self.offsets)
+        for number, (start, end) in enumerate(spans):
+            name = f"{IMAGE}:{number}"
+            owners[start:end] = [len(parts)] * (end - start)
+            offsets[start:end] = [None] * (end - start)
+            parts.append(PromptPart(name, name, IMAGE))
+        return replace(self, parts=tuple(parts), owners=tuple(owners), offsets=tuple(offsets))
 
     @property
     def runs(self) -> tuple[PartRun, ...]:

@@ -18,6 +18,7 @@ from cynosure.server.records.journal import Journal
 from cynosure.server.records.oversight import Oversight
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.routes import (
+    adapters,
     ask,
     chat,
     completions,
@@ -59,7 +60,7 @@ def make_app(
     scoring = (rerank, score, decisions)
     continuing = (completions, chat, responses, messages, tokenize)
     asking = (vector_stores, ask, requests)
-    for family in (page, health, metrics, models, embeddings, *scoring, *continuing, *asking):
+    for family in (page, health, metrics, models, adapters, embeddings, *scoring, *continuing, *asking):
         app.include_router(family.router)
     app.mount("/static", page.static)
     errors.install(app)
@@ -75,7 +76,11 @@ def make_app(
 
 def _loads(runtime: Runtime) -> dict[str, EngineLoad]:
     services = runtime.services
-    return {} if services is None else {name: model.load for name, model in services.completers.items()}
+    if services is None:
+        return {}
+    # An adapter runs in its model's engine, whose load is told once.
+    adapters = () if services.adapters is None else services.adapters.parents
+    return {name: model.load for name, model in services.completers.items() if name not in adapters}
 
 
 def _process(runtime: Runtime) -> ProcessState | None:

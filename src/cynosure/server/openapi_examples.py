@@ -25,6 +25,8 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
             "questions": [{"type": "predicate", "name": "sky", "instructions": "It is about the sky."}],
         }
     },
+    "/v1/load_lora_adapter": {"folder": {"lora_name": "sailor", "lora_path": "adapters/sailor"}},
+    "/v1/unload_lora_adapter": {"name": {"lora_name": "sailor"}},
     "/v1/completions": {
         "text": {"model": "chat-model", "prompt": "The pole star", "max_tokens": 8, "temperature": 0}
     },

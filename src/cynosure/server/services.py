@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -20,6 +20,7 @@ from cynosure.engine.watch import AttendedTo, BiasRun, Watchable, WatchSpec
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
+from cynosure.server.adapters import ModelAdapters
 
 T = TypeVar("T")
 
@@ -254,6 +255,11 @@ class Token:
     attended: AttendedTo | None = None
 
 
+#: Tokens as they are chosen. Those that came together are given together, and may leave together. They are
+#: read in order, once, and only as far as they are wanted: whoever counts them counts what was read.
+Tokens: TypeAlias = AsyncGenerator[Iterable[Token]]
+
+
 class CompletionModel(Protocol):
     """Text to text that follows it."""
 
@@ -295,7 +301,7 @@ class CompletionModel(Protocol):
         """Have the constraint ready, so that one which is not usable shows while a status can say so."""
         ...
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         """Check the prompt at once; then give tokens as they are chosen. Closing it ends the request.
 
         What is kept of the request serves later ones of the same tenant only. Routes leave `tenant` out:
@@ -333,7 +339,10 @@ class EngineProcess(Protocol):
 
 @dataclass(frozen=True)
 class Services:
-    """Everything that answers requests, by name; `engine` is None where models compute in this process."""
+    """Everything that answers requests, by name; `engine` is None where models compute in this process.
+
+    `adapters` are among the completers by names of their own; None where none are taken.
+    """
 
     embedders: Mapping[str, EmbeddingModel]
     stores: Mapping[str, DocumentStore]
@@ -341,6 +350,7 @@ class Services:
     created_at: int
     rankers: Mapping[str, RankingModel] = field(default_factory=dict)
     engine: EngineProcess | None = None
+    adapters: ModelAdapters | None = None
 
     def embedder(self, name: str) -> EmbeddingModel:
         """An embedding model by name."""

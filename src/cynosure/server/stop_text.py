@@ -22,6 +22,8 @@ class StopText:
         """The text that is final now; empty once stopped."""
         if self.is_stopped:
             return ""
+        if not self._stops:
+            return piece
         self._held += piece
         ends = [(place, stop) for stop in self._stops if (place := self._held.find(stop)) >= 0]
         if ends:

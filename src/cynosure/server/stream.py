@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from typing import TypeAlias
 
 from fastapi.responses import StreamingResponse
 
@@ -13,9 +15,34 @@ from cynosure.server.errors import body_of
 #: For proxies: pass on each event at once.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
-def event_stream(events: AsyncGenerator[Mapping[str, object]]) -> StreamingResponse:
-    """A response that sends each mapping as one event, and `[DONE]` after the last.
+#: What happens, as fields, or as they are written already (`Blank`).
+Event: TypeAlias = Mapping[str, object] | str
+
+
+class Blank:
+    """An event in which a text is left open, and ids of its tokens may be; filled in, it is the same bytes.
+
+    Most events of a stream differ from the one before in these alone: the rest is written once.
+    """
+
+    def __init__(self, make: Callable[[str, Sequence[int]], Mapping[str, object]]) -> None:
+        """Take what makes the event; it holds the text once, as it is, and ids behind it or not at all."""
+        # Nobody can have written these before, so that they are found where they belong, and nowhere else.
+        text, token_id = uuid.uuid4().hex, uuid.uuid4().int >> 80
+        before, rest = _JSON.encode(make(text, [token_id])).split(f'"{text}"')
+        between, *after = rest.split(f"[{token_id}]")
+        self._before, self._between, self._after = before, between, after
+
+    def filled(self, text: str, token_ids: Sequence[int] = ()) -> str:
+        """The event with a text."""
+        ends = [f"{_JSON.encode(token_ids)}{after}" for after in self._after]
+        return "".join((self._before, _JSON.encode(text), self._between, *ends))
+
+
+def event_stream(events: AsyncGenerator[Event]) -> StreamingResponse:
+    """A response that sends each event as one, and `[DONE]` after the last.
 
     A failure on the way becomes the last event, in the one error shape, and no `[DONE]` follows: the status
     has been sent, and a client must not take half an answer for a whole one.
@@ -48,7 +75,7 @@ async def _named_lines(
         yield f"event: {event['type']}\n{_line(event)}"
 
 
-async def _lines(events: AsyncGenerator[Mapping[str, object]]) -> AsyncIterator[str]:
+async def _lines(events: AsyncGenerator[Event]) -> AsyncIterator[str]:
     try:
         async with aclosing(events):
             async for event in events:
@@ -59,5 +86,5 @@ async def _lines(events: AsyncGenerator[Mapping[str, object]]) -> AsyncIterator[
         yield "data: [DONE]\n\n"
 
 
-def _line(event: Mapping[str, object]) -> str:
-    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+def _line(event: Event) -> str:
+    return f"data: {event if isinstance(event, str) else _JSON.encode(event)}\n\n"

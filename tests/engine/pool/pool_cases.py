@@ -39,10 +39,16 @@ class Waiting(Ear):
             assert self._ended.wait_for(all_ended, timeout=timeout), f"{request_ids} did not all end"
 
 
-def ask(request_id: str, prompt: Sequence[int], max_tokens: int = 8, tenant: str = "") -> Request:
+def ask(
+    request_id: str,
+    prompt: Sequence[int],
+    max_tokens: int = 8,
+    tenant: str = "",
+    adapter: str | None = None,
+) -> Request:
     """A greedy request that goes on to the end, whatever the checkpoint's end token is."""
     params = SamplingParams(max_tokens=max_tokens, temperature=0.0, ignore_eos=True)
-    return Request(request_id, tuple(prompt), params, tenant)
+    return Request(request_id, tuple(prompt), params, tenant, adapter=adapter)
 
 
 @lru_cache(maxsize=1)

@@ -75,6 +75,9 @@ def test_the_cache_holds_a_sequence_at_least() -> None:
     assert cache_bytes(100, 8, None, None, 1000) == (1000, 1000)
     assert cache_bytes(100, 8, None, 5000, 10**9) == (5000, 5000)
     assert cache_bytes(0, 8, None, 5000, 10**9) == (0, 0)
+    assert cache_bytes(0, 8, None, None, 10**9, 700) == (700, 10**9)
+    assert cache_bytes(100, 8, 20, None, 10**9, 700) == (3100, 10**9)
+    assert cache_bytes(0, 8, None, 5000, 10**9, 700) == (5000, 5000)
 
 
 def test_only_as_many_idle_ones_go_as_are_needed_oldest_first() -> None:

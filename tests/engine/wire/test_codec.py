@@ -95,7 +95,9 @@ EVENTS = [
 REPLIES_MADE: list[Reply] = [
     Hello((ModelCard("m", ModelRole.DECODER, "LlamaForCausalLM", "folder", "float32", 10, 20, (1, 2)),)),
     SetupFailed(EngineFault("broken")),
-    *(Told("m", event) for event in EVENTS),
+    *(Told("m", (event,)) for event in EVENTS),
+    Told("m", tuple(EVENTS)),
+    Told("m", ()),
     Done(1),
     Done(3, Shares(((0, 1), (1, 4)), (0.25, 0.5), 0.25)),
     CallFailed(4, EngineDown("gone", 3.0)),

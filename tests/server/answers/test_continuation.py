@@ -14,21 +14,21 @@ from cynosure.server.answers.continuation import Continuation, Piece
 from cynosure.server.answers.interleave import interleaved
 from cynosure.server.answers.siblings import continued
 from cynosure.server.presence import ClientGone, while_present
-from cynosure.server.services import Generation, Token
+from cynosure.server.services import Generation, Token, Tokens
 from cynosure.server.stop_text import StopText
 
 
-async def tokens_of(*texts: str, end: str = "length") -> AsyncGenerator[Token]:
+async def tokens_of(*texts: str, end: str = "length") -> Tokens:
     for place, text in enumerate(texts):
-        yield Token(text, token_id=place)
-    yield Token("", end, 3)
+        yield [Token(text, token_id=place)]
+    yield [Token("", end, 3)]
 
 
 def followed(texts: tuple[str, ...], stop: StopText, end: str = "length") -> tuple[list[Piece], Continuation]:
     sequence = Continuation(tokens_of(*texts, end=end), stop)
 
     async def collect() -> list[Piece]:
-        return [piece async for piece in sequence.pieces()]
+        return [piece async for together in sequence.pieces() for piece in together]
 
     return asyncio.run(collect()), sequence
 
@@ -58,9 +58,9 @@ def test_what_a_stop_string_might_have_been_comes_at_the_end() -> None:
 
 
 def test_begin_shows_a_failure_and_loses_no_token() -> None:
-    async def broken() -> AsyncGenerator[Token]:
+    async def broken() -> Tokens:
+        yield []  # as where a guard holds back what came
         raise EngineFault("no")
-        yield Token("")
 
     async def run() -> str:
         with pytest.raises(EngineFault):
@@ -68,7 +68,7 @@ def test_begin_shows_a_failure_and_loses_no_token() -> None:
         sequence = Continuation(tokens_of("a", "b"), StopText(()))
         await sequence.begin()
         await sequence.begin()
-        return "".join([piece.text async for piece in sequence.pieces()])
+        return "".join([piece.text async for together in sequence.pieces() for piece in together])
 
     assert asyncio.run(run()) == "ab"
 
@@ -123,14 +123,14 @@ class Model:
     def __init__(self) -> None:
         self.log: list[object] = []
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         self.log.append((asked.sampling.seed, asked.is_sibling))
         return self._tokens()
 
-    async def _tokens(self) -> AsyncGenerator[Token]:
+    async def _tokens(self) -> Tokens:
         await asyncio.sleep(0)
         self.log.append("token")
-        yield Token("a", "length", token_id=0)
+        yield [Token("a", "length", token_id=0)]
 
 
 def test_siblings_begin_when_the_prompt_was_read() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from cynosure.guard import Policy
 from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
 from cynosure.server.records.oversight import Oversight
-from cynosure.server.services import Token
+from cynosure.server.services import Token, Tokens
 from tests.guard.cases import CARD
 from tests.server.chat_models import ScriptedModel, scripted, serves
 from tests.server.fakes import serving
@@ -32,10 +32,10 @@ class Speller(ScriptedModel):
     def spelled(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(letter).ids[0] for letter in text)
 
-    async def _tokens(self, limit: int) -> AsyncGenerator[Token]:
+    async def _tokens(self, limit: int) -> Tokens:
         for place, token_id in enumerate(self.spelled(self.answer)):
             is_last = place + 1 == len(self.answer)
-            yield Token(self.answer[place], "stop" if is_last else None, token_id=token_id)
+            yield [Token(self.answer[place], "stop" if is_last else None, token_id=token_id)]
 
 
 @dataclass

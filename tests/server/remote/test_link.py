@@ -94,8 +94,8 @@ def test_events_go_to_their_request_until_it_ends(ends: Ends) -> None:
         TokenEvent("a", 9, 0.0),  # after its end
         TokenEvent("nobody", 9, 0.0),
     ]
-    for event in told:
-        ends.engine.post(Told("tiny", event))
+    for events in told[:1], told[1:4], told[4:]:
+        ends.engine.post(Told("tiny", tuple(events)))
     ends.flush()
     assert heard == {"a": told[:2], "b": told[2:4]}
 
@@ -107,8 +107,7 @@ def test_whoever_breaks_while_he_listens_stops_nobody(ends: Ends, caplog: pytest
     heard: list[Event] = []
     ends.link.submit("tiny", _request("a"), broken)
     ends.link.submit("tiny", _request("b"), heard.append)
-    ends.engine.post(Told("tiny", TokenEvent("a", 1, 0.0)))
-    ends.engine.post(Told("tiny", TokenEvent("b", 1, 0.0)))
+    ends.engine.post(Told("tiny", (TokenEvent("a", 1, 0.0), TokenEvent("b", 1, 0.0))))
     ends.flush()
     assert heard == [TokenEvent("b", 1, 0.0)]
     assert "nobody takes" in caplog.text
@@ -117,7 +116,7 @@ def test_whoever_breaks_while_he_listens_stops_nobody(ends: Ends, caplog: pytest
 def test_only_what_has_not_ended_is_cancelled(ends: Ends) -> None:
     ends.link.submit("tiny", _request("a"), lambda event: None)
     ends.link.submit("tiny", _request("b"), lambda event: None)
-    ends.engine.post(Told("tiny", Finished("a", FinishReason.LENGTH, Usage(1, 0, 1))))
+    ends.engine.post(Told("tiny", (Finished("a", FinishReason.LENGTH, Usage(1, 0, 1)),)))
     ends.flush()
     ends.link.cancel("tiny", "a")
     ends.link.cancel("tiny", "b")

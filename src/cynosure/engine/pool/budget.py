@@ -38,14 +38,23 @@ class Held:
 
 
 def cache_bytes(
-    bytes_per_token: int, block_size: int, max_model_len: int | None, exact: int | None, most: int
+    bytes_per_token: int,
+    block_size: int,
+    max_model_len: int | None,
+    exact: int | None,
+    most: int,
+    bytes_per_state: int = 0,
 ) -> tuple[int, int]:
-    """The least and the most that a model's cache may take; `exact` is both."""
-    if exact is not None or not bytes_per_token:
-        fixed = exact if bytes_per_token and exact is not None else 0
+    """The least and the most that a model's cache may take; `exact` is both.
+
+    Where a sequence has a state, `bytes_per_state` whatever its length, there is room for one at least.
+    """
+    takes_any = bool(bytes_per_token or bytes_per_state)
+    if exact is not None or not takes_any:
+        fixed = exact if takes_any and exact is not None else 0
         return fixed, fixed
     num_tokens = MIN_CACHE_TOKENS if max_model_len is None else min(MIN_CACHE_TOKENS, max_model_len)
-    least = -(-num_tokens // block_size) * block_size * bytes_per_token
+    least = -(-num_tokens // block_size) * block_size * bytes_per_token + bytes_per_state
     # Who asks for less than that gets what was asked for.
     return min(least, most), most
 

@@ -70,6 +70,7 @@ class ModelCard:
       encoder-decoder reads; `None` where nothing bounds them, and for decoders.
     - `features`: what an encoder-decoder reads that reads no tokens.
     - `watchable`: the heads of a decoder, whose attention can be told.
+    - `image_token_id`: what keeps the places of images in a prompt, where a decoder reads any.
     - `labels`: of a ranker's or classifier's logits; `activation` (`identity`, `sigmoid` or `softmax`) makes
       them scores.
     - `is_loaded`: whether a request would be computed at once.
@@ -91,6 +92,7 @@ class ModelCard:
     is_loaded: bool = False
     features: FeatureShape | None = None
     watchable: Watchable | None = None
+    image_token_id: int | None = None
 
     @property
     def longest(self) -> int | None:

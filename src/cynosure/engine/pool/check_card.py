@@ -23,5 +23,5 @@ def check_by_card(request: Request, card: ModelCard) -> None:
             features=card.features,
         )
     else:
-        check_request(request, card.vocab_size, card.max_model_len)
+        check_request(request, card.vocab_size, card.max_model_len, card.image_token_id)
         check_watch(request, card.watchable)

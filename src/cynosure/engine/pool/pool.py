@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cynosure.cache import PageStore
@@ -14,6 +15,7 @@ from cynosure.core.errors import CynosureError, EmptyInput, InputError
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.encoding import Rows
 from cynosure.engine.grammar.grammar import Grammar
+from cynosure.engine.pool.adapters import PoolAdapters
 from cynosure.engine.pool.card import ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.check_card import check_by_card
 from cynosure.engine.pool.entry import Caller, Entry
@@ -59,9 +61,11 @@ class ModelPool:
         """
         chosen = settings or PoolSettings()
         turns = self._turns = Turnstile()
+        adapters = self._adapters = PoolAdapters(chosen.adapters)
 
         def loader(served: ServedModel, card: ModelCard, cache_bytes: int) -> Resident:
-            return load_resident(served, card, chosen, cache_bytes, turns, self._store)
+            found = adapters.finder(served.name)
+            return load_resident(served, card, chosen, cache_bytes, turns, self._store, found)
 
         self._residency = Residency(models, chosen, loader, report or _say_nothing, clock)
         disk = chosen.disk
@@ -104,6 +108,7 @@ class ModelPool:
     def close(self) -> None:
         """Fail what is under way, free everything, and put on disk what waits for it."""
         self._residency.close()
+        self._adapters.close()
         if self._store is not None:
             self._store.close()
 
@@ -113,13 +118,14 @@ class ModelPool:
         `notify` must not block.
 
         Raises:
-            NotFound: no model has that name.
+            NotFound: no model has that name, or the model no such adapter.
             InputError: the model does not generate, or the request is not of it.
             InputTooLong: prompt and answer would be longer than the model takes.
             EngineBusy: the pool was closed, or too many constraints wait to be compiled.
         """
         entry = self._generator(name)
         check_by_card(request, entry.described)
+        request, give_back = self._adapters.lend(name, request)
 
         def heard(event: Event) -> None:
             try:
@@ -127,6 +133,7 @@ class ModelPool:
             finally:
                 if not isinstance(event, TokenEvent | PromptLogprobs):
                     self._residency.depart(entry)
+                    give_back()
 
         def use(resident: Resident) -> None:
             assert isinstance(resident, GeneratorResident)
@@ -138,7 +145,33 @@ class ModelPool:
         def withdraw() -> None:
             heard(Cancelled(request.request_id, Usage(len(request.token_ids), 0, 0)))
 
-        self._residency.arrive(entry, Caller(use, fail, request.request_id, withdraw))
+        try:
+            self._residency.arrive(entry, Caller(use, fail, request.request_id, withdraw))
+        except BaseException:
+            give_back()
+            raise
+
+    def load_adapter(self, name: str, adapter: str, folder: Path) -> Future[None]:
+        """Have an adapter of a model in memory, read from `folder`; its requests name it.
+
+        The future raises `CheckpointError`, and `InputError` where a limit is passed.
+
+        Raises:
+            NotFound: no model has that name.
+            InputError: the model takes no adapters.
+        """
+        entry = self._residency.entry(name)
+        return self._adapters.load(entry.served, entry.described, adapter, folder)
+
+    def unload_adapter(self, name: str, adapter: str) -> Future[None]:
+        """Take an adapter out; the future ends once the requests under way with it have ended.
+
+        Raises:
+            NotFound: no model has that name, or the model no such adapter.
+            InputError: the model takes no adapters.
+        """
+        entry = self._residency.entry(name)
+        return self._adapters.unload(entry.served, entry.described, adapter)
 
     def cancel(self, name: str, request_id: str) -> None:
         """Forget a request; one that has ended already is none of our business."""

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cynosure.attention.backends.choice import AUTO, BACKENDS
-from cynosure.cache import bytes_per_block, cache_dtype
+from cynosure.cache import bytes_per_block, bytes_per_slot, cache_dtype
 from cynosure.core.errors import InputError, UnknownOption, UnsupportedArchitecture, UnsupportedConfig
 from cynosure.engine.features import FeatureShape
 from cynosure.engine.pool.card import MINILM, ModelCard, ModelRole, ServedModel
@@ -28,6 +28,7 @@ from cynosure.models.encoder_spec import EncoderSpec, HeadKind
 from cynosure.models.generation_config import GenerationDefaults, read_generation_defaults
 from cynosure.models.heads import score_activation
 from cynosure.models.hub import resolve_checkpoint
+from cynosure.models.image_reader import ImageReader
 from cynosure.models.late_folder import is_late_folder, read_late_folder
 from cynosure.models.late_interaction import PROJECTION, LateInteraction
 from cynosure.models.load import brand_of, empty_graph, read_spec
@@ -40,10 +41,11 @@ from cynosure.models.text.tokenizer_files import load_tokenizer_files
 
 @dataclass(frozen=True)
 class Description:
-    """A card, and what one token takes in the model's cache; 0 where it has none."""
+    """A card, and what one token and one sequence's state take in the model's cache; 0 where it has none."""
 
     card: ModelCard
     cache_bytes_per_token: int = 0
+    cache_bytes_per_state: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,23 +93,32 @@ def describe(served: ServedModel, kv_cache_dtype: str = "auto") -> Description:
     found = _open(served, folder)
     if found.brand.kind is ModelKind.ENCODER:
         return Description(_scorer_card(served, found))
-    if found.brand.kind.reads_images:
+    if found.brand.kind.answers_with_vectors:
         raise UnsupportedArchitecture(
-            f"{folder} holds a {found.brand.architecture}, which reads images; requests bring none here. Use "
-            "it in Python (cynosure.load), or serve another model."
+            f"{folder} holds a {found.brand.architecture}, which makes vectors of images; no request asks "
+            "for those here. Use it in Python (cynosure.load), or serve another model."
+        )
+    if found.brand.kind.makes_images:
+        raise UnsupportedArchitecture(
+            f"{folder} holds a {found.brand.architecture}, a {found.brand.kind.value} of images: "
+            "image generation is not served yet. Use it in Python (cynosure.load), or serve another model."
         )
     return _generator(served, found, kv_cache_dtype)
 
 
 def _generator(served: ServedModel, found: _Checkpoint, kv_cache_dtype: str) -> Description:
     """A decoder or an encoder-decoder."""
-    is_decoder = found.brand.kind is ModelKind.DECODER
+    reader = found.graph if isinstance(found.graph, ImageReader) else None
+    graph = found.graph if reader is None else reader.text
+    assert isinstance(graph, Decoder | EncoderDecoder)
+    is_decoder = isinstance(graph, Decoder)
     role = ModelRole.DECODER if is_decoder else ModelRole.SEQ2SEQ
     _check_role(served, role, found.brand.architecture)
-    assert isinstance(found.graph, Decoder | EncoderDecoder)
     defaults = read_generation_defaults(found.folder)
     if not is_decoder:
         _check_rules(found, defaults)
+    states = graph.state_shapes if isinstance(graph, Decoder) else ()
+    has_state = any(states)
     card = ModelCard(
         name=served.name,
         role=role,
@@ -120,10 +131,13 @@ def _generator(served: ServedModel, found: _Checkpoint, kv_cache_dtype: str) -> 
         max_tokens=None if is_decoder else found.spec.max_input_len,
         weight_bytes=found.weight_bytes,
         features=None if is_decoder else _features(found.spec),
-        watchable=Watchable(found.spec.num_heads, found.spec.full_layers) if is_decoder else None,
+        # What a state carries past a token is not watched, so nothing is told of such a model.
+        watchable=_watchable(graph) if is_decoder and not has_state else None,
+        image_token_id=None if reader is None else reader.image_token_id,
     )
     dtype = cache_dtype(kv_cache_dtype, found.dtype)
-    return Description(card, bytes_per_block(found.graph.cache_shapes, dtype, block_size=1))
+    per_token = bytes_per_block(graph.cache_shapes, dtype, block_size=1)
+    return Description(card, per_token, bytes_per_slot(states, found.dtype))
 
 
 def _check_rules(found: _Checkpoint, defaults: GenerationDefaults) -> None:
@@ -147,6 +161,10 @@ def _check_rules(found: _Checkpoint, defaults: GenerationDefaults) -> None:
             f"{found.folder} begins answers with, or holds back, the tokens {unknown[:8]}; the vocabulary is "
             f"0..{found.spec.vocab_size - 1}. Correct generation_config.json."
         )
+
+
+def _watchable(graph: Decoder) -> Watchable:
+    return Watchable(graph.spec.num_heads, graph.spec.full_layers)
 
 
 def _features(spec: EncoderDecoderSpec) -> FeatureShape | None:
@@ -228,7 +246,7 @@ def _scorer_card(served: ServedModel, found: _Checkpoint) -> ModelCard:
 def _open(served: ServedModel, folder: Path, dtype: str | None = None) -> _Checkpoint:
     config = stored_config(folder)
     kind = brand_of(architecture_of(config)).kind
-    generates = kind in (ModelKind.DECODER, ModelKind.ENCODER_DECODER)
+    generates = kind in (ModelKind.DECODER, ModelKind.ENCODER_DECODER, ModelKind.IMAGE_DECODER)
     brand, spec = read_spec(folder, config, served.max_model_len if generates else None)
     chosen = choose_dtype(dtype or served.dtype, config, open_weights(folder))
     scheme = read_scheme(config) if served.quantize is None else scheme_of(served.quantize)

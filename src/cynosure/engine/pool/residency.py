@@ -50,6 +50,8 @@ class Residency:
             ModelTooLarge: the memory can never hold one of them.
         """
         self.memory_bytes = settings.memory_bytes or int(memory_limit() * DEFAULT_MEMORY_SHARE)
+        # Adapters stay while models come and go: what they may take is no model's.
+        self.memory_bytes -= 0 if settings.adapters is None else settings.adapters.max_bytes
         self._settings = settings
         self._loader = loader
         self._report = report
@@ -281,8 +283,10 @@ def _need(model: ServedModel, found: Description, settings: PoolSettings) -> Nee
         found.card.longest,
         settings.kv_cache_bytes,
         engine.kv_cache_bytes,
+        found.cache_bytes_per_state,
     )
-    return Need(model.name, found.card.weight_bytes, least, most, model.is_pinned)
+    images = 0 if found.card.image_token_id is None else engine.image_cache_bytes
+    return Need(model.name, found.card.weight_bytes + images, least, most, model.is_pinned)
 
 
 def _as_load_error(name: str, error: Exception) -> CynosureError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from cynosure.cache import PageNames, PageStore
+from cynosure.engine.adapters import FindAdapter, no_adapters
 from cynosure.engine.answer_rules import AnswerRules
 from cynosure.engine.core import EngineCore
 from cynosure.engine.encoding import EncodingEngine, EncodingLimits
@@ -27,6 +28,7 @@ from cynosure.models.cross_encoder import CrossEncoder, load_cross_encoder
 from cynosure.models.decoder import Decoder
 from cynosure.models.embedder import Embedder, load_embedder
 from cynosure.models.encoder_decoder import EncoderDecoder
+from cynosure.models.image_reader import ImageReader
 from cynosure.models.late_folder import is_late_folder
 from cynosure.models.late_interaction import LateInteraction, load_late_interaction
 from cynosure.models.load import LanguageModel, load
@@ -64,10 +66,15 @@ class GeneratorResident(Resident):
         settings: EngineSettings,
         turns: Turnstile,
         disk: Disk | None = None,
+        adapters: FindAdapter = no_adapters,
     ) -> None:
-        """Reserve its pages and start its engine."""
+        """Reserve its pages and start its engine; `adapters` finds those that requests name."""
         core = _core_of(model, card, settings, disk)
+        if isinstance(core, EngineCore):
+            core.adapters = adapters
         self._num_bytes = _bytes_of(model.graph) + core.native.packed_bytes + settings.kv_cache_bytes
+        if isinstance(core, EngineCore) and core.images is not None:
+            self._num_bytes += settings.image_cache_bytes
         self.engine = Engine(core, _grammars(model), turns.step)
 
     @property
@@ -148,12 +155,14 @@ def load_resident(
     kv_cache_bytes: int,
     turns: Turnstile,
     store: PageStore | None = None,
+    adapters: FindAdapter = no_adapters,
 ) -> Resident:
     """Read a model's weights and make it ready; raises what `models` raises. Sessions go to the `store`."""
     if card.role.generates:
         model = _read(served, card, settings)
         engine = replace(settings.engine, kv_cache_bytes=kv_cache_bytes)
-        return GeneratorResident(model, card, engine, turns, _disk_of(served, card, settings, store))
+        disk = _disk_of(served, card, settings, store)
+        return GeneratorResident(model, card, engine, turns, disk, adapters)
     limits = EncodingLimits(
         settings.max_encoding_tokens, settings.max_shared_encoding_tokens, settings.max_waiting_texts
     )
@@ -214,7 +223,7 @@ def _core_of(
     model: LanguageModel, card: ModelCard, settings: EngineSettings, disk: Disk | None
 ) -> EngineCore | Seq2SeqCore:
     model_id, eos_token_ids = f"{card.name}@{card.folder}", card.eos_token_ids
-    if isinstance(model.graph, Decoder):
+    if isinstance(model.graph, Decoder | ImageReader):
         return EngineCore(
             model.graph, eos_token_ids, settings, model_id=model_id, backend=model.backend, disk=disk
         )

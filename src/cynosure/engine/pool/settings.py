@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cynosure.core.errors import InputError
-from cynosure.engine.settings import EngineSettings
+from cynosure.engine.settings import MAX_TOKENS_AHEAD, EngineSettings
+from cynosure.models.adapters.limits import AdapterLimits
 
 #: Of the memory that the machine, or this process's control group, has.
 DEFAULT_MEMORY_SHARE = 0.8
@@ -41,7 +42,8 @@ class PoolSettings:
 
     - `memory_bytes`: weights, keys and values of all loaded models; None takes `DEFAULT_MEMORY_SHARE` of what
       there is.
-    - `engine`: of each model that generates. Its `kv_cache_bytes` is the most that one gets.
+    - `engine`: of each model that generates; one decodes ahead unless it is told otherwise. Its
+      `kv_cache_bytes` is the most that one gets.
     - `kv_cache_bytes`: what each gets exactly; None chooses, from what is left.
     - `max_encoding_tokens`: of one pass of an encoder; `max_shared_encoding_tokens`: the same while others
       generate, who wait for it.
@@ -49,10 +51,11 @@ class PoolSettings:
     - `load_wait_s`: how long a model may wait for others to become idle, so that there is room for it.
     - `disk`: where sessions are kept that ask for it; None keeps none.
     - `packed_folder`: where packed weights are kept for the next start; None packs them each time.
+    - `adapters`: what adapters may take, out of `memory_bytes`; None takes none.
     """
 
     memory_bytes: int | None = None
-    engine: EngineSettings = field(default_factory=EngineSettings)
+    engine: EngineSettings = field(default_factory=lambda: EngineSettings(max_tokens_ahead=MAX_TOKENS_AHEAD))
     kv_cache_bytes: int | None = None
     max_encoding_tokens: int = 8192
     max_shared_encoding_tokens: int = 1024
@@ -60,6 +63,7 @@ class PoolSettings:
     load_wait_s: float = 30.0
     disk: DiskSettings | None = None
     packed_folder: Path | None = None
+    adapters: AdapterLimits | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.

@@ -18,7 +18,6 @@ from cynosure.cache import CacheKey, PagedCache, PagePool, PrefixTree, SequenceP
 from cynosure.core.errors import CynosureError, EngineFault, InputError
 from cynosure.engine.answer_rules import AnswerRules
 from cynosure.engine.check import check_seq2seq_request
-from cynosure.engine.core import Snapshot
 from cynosure.engine.encoder_outputs import EncoderOutput, EncoderOutputs, key_of_input
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.features import FeatureShape
@@ -39,6 +38,7 @@ from cynosure.engine.seq2seq.answer import Answer, Notify
 from cynosure.engine.seq2seq.runner import InputWork, Seq2SeqRunner
 from cynosure.engine.seq2seq.schedule import Admission, Candidate, Room, admit
 from cynosure.engine.settings import EngineSettings
+from cynosure.engine.snapshot import Snapshot
 from cynosure.models.encoder_decoder import EncoderDecoder
 from cynosure.models.native.graph import use_kernels
 from cynosure.observe.load import EngineLoad

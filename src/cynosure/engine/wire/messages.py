@@ -7,16 +7,21 @@ happens to requests, and every quarter of a second that it lives.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from cynosure.core.errors import CynosureError
+from cynosure.core.errors import CynosureError, InputError
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.pool.card import ModelCard, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.request import Event, Request
 from cynosure.engine.wire.types import codec_of
 from cynosure.observe.load import EngineLoad
+
+#: As many pieces of a stream a second as a film has pictures: nobody reads faster, a voice waits for words.
+STREAM_DELAY_S = 0.04
+MAX_STREAM_DELAY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Setup:
 
     - `num_threads`: of computing; None takes what torch does.
     - `log_level`: as `logging` counts; `logs_content`: whether the words of failures are logged.
+    - `stream_delay_s`: how long a token may wait for the next ones, so that they are told at once.
     """
 
     models: tuple[ServedModel, ...]
@@ -32,6 +38,19 @@ class Setup:
     num_threads: int | None = None
     log_level: int = 30
     logs_content: bool = False
+    stream_delay_s: float = STREAM_DELAY_S
+
+    def __post_init__(self) -> None:
+        """Check the delay.
+
+        Raises:
+            InputError: it is none, or so long that a stream would stutter.
+        """
+        if not 0 <= self.stream_delay_s <= MAX_STREAM_DELAY_S:
+            raise InputError(
+                f"tokens may wait {self.stream_delay_s} s for the next ones; it may be 0 to "
+                f"{MAX_STREAM_DELAY_S}. Change it."
+            )
 
 
 @dataclass(frozen=True)
@@ -66,6 +85,25 @@ class LoadModel:
 
     call_id: int
     model: str
+
+
+@dataclass(frozen=True)
+class LoadAdapter:
+    """Have an adapter of a model in memory, from a folder; its requests name it."""
+
+    call_id: int
+    model: str
+    adapter: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class UnloadAdapter:
+    """Take an adapter out; the answer comes once the requests under way with it have ended."""
+
+    call_id: int
+    model: str
+    adapter: str
 
 
 @dataclass(frozen=True)
@@ -111,10 +149,10 @@ class Hello:
 
 @dataclass(frozen=True)
 class Told:
-    """Something happened to a request."""
+    """What happened to requests, in the order in which it did."""
 
     model: str
-    event: Event
+    events: tuple[Event, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +221,9 @@ class LogLine:
     frames: tuple[str, ...] = ()
 
 
-Call = Setup | Submit | Cancel | Compile | LoadModel | Embed | Attend | Score | Stop
+#: What is answered once, by its number.
+Question = Compile | LoadModel | LoadAdapter | UnloadAdapter | Embed | Attend | Score
+Call = Setup | Submit | Cancel | Question | Stop
 Reply = Hello | SetupFailed | Told | Done | CallFailed | Pulse | LogLine
 
 CALLS = codec_of(Call)

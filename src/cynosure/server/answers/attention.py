@@ -171,7 +171,8 @@ def _segment(part: PromptPart, num_tokens: int, mass: float) -> AttendedSegment:
 def _watched(model: CompletionModel, param: AttentionParam, segments: PromptSegments) -> Watched:
     if model.watchable is None:
         raise InputError(
-            f"attention is asked for, and {model.name} can't be watched: it is no decoder. Leave it out."
+            f"attention is asked for, and {model.name} can't be watched: it is no decoder, or it carries a "
+            "state past its tokens. Leave it out."
         )
     choice = (
         default_heads(model.watchable.num_heads, model.watchable.full_layers)

@@ -11,7 +11,7 @@ from cynosure.models.chat.answer import Part, Said, Thought
 from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.server.answers.attention import AttentionPlan
 from cynosure.server.answers.chat_turn import ChatTurn, Spoken
-from cynosure.server.answers.continuation import Placed
+from cynosure.server.answers.continuation import Placed, ids_of
 from cynosure.server.answers.interleave import interleaved
 from cynosure.server.answers.token_words import chat_row
 from cynosure.server.schemas.chat import (
@@ -26,7 +26,8 @@ from cynosure.server.schemas.chat import (
     ChunkChoice,
 )
 from cynosure.server.schemas.completions import PromptTokensDetails, Usage
-from cynosure.server.services import CompletionModel
+from cynosure.server.services import CompletionModel, Token
+from cynosure.server.stream import Blank, Event
 
 
 class ChatAnswer:
@@ -71,12 +72,16 @@ class ChatAnswer:
             completion.prompt_token_ids = list(self._prompt_ids)
         return completion
 
-    async def events(self) -> AsyncGenerator[Mapping[str, object]]:
+    async def events(self) -> AsyncGenerator[Event]:
         """It in pieces, as they come."""
         for place in range(len(self._turns)):
             yield self._event(place, AnswerMessage(role="assistant", content="", refusal=None))
+        blanks = [self._blank(place) for place in range(len(self._turns))] if self._is_plain else []
         async with aclosing(self._spoken()) as coming:
             async for place, spoken in coming:
+                if blanks and len(spoken.parts) == 1 and isinstance(spoken.parts[0], Said):
+                    yield blanks[place].filled(spoken.parts[0].text, ids_of(spoken.tokens))
+                    continue
                 deltas = [delta for part in spoken.parts for delta in _deltas(part)]
                 if not deltas and spoken.tokens and self._tells_tokens:
                     deltas = [AnswerMessage()]
@@ -90,6 +95,11 @@ class ChatAnswer:
             yield self._chunk([last])
         if self._body.wants_usage:
             yield self._chunk([], self._usage())
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nothing is told of tokens but their ids."""
+        return not self._body.logprobs and self._tellers[0] is None
 
     @property
     def _tells_tokens(self) -> bool:
@@ -109,9 +119,18 @@ class ChatAnswer:
             finish_reason=self._turns[place].finish,
         )
         if self._body.return_token_ids:
-            choice.token_ids = _ids(tokens)
+            choice.token_ids = ids_of(tokens)
         self._tell(choice, place, tokens, is_last=True)
         return choice
+
+    def _blank(self, place: int) -> Blank:
+        """What most pieces are: something said, and of its tokens nothing but their ids."""
+
+        def made(text: str, token_ids: Sequence[int]) -> Mapping[str, object]:
+            tokens = [Placed(Token("", token_id=token_id), 0) for token_id in token_ids]
+            return self._event(place, AnswerMessage(content=text), tokens)
+
+        return Blank(made)
 
     def _event(self, place: int, delta: AnswerMessage, tokens: Sequence[Placed] = ()) -> Mapping[str, object]:
         return self._chunk([self._piece(place, delta, tokens)])
@@ -120,7 +139,7 @@ class ChatAnswer:
         logprobs = self._logprobs(tokens) if tokens else None
         piece = ChunkChoice(index=place, delta=delta, logprobs=logprobs, finish_reason=None)
         if self._body.return_token_ids and tokens:
-            piece.token_ids = _ids(tokens)
+            piece.token_ids = ids_of(tokens)
         self._tell(piece, place, tokens)
         return piece
 
@@ -187,7 +206,3 @@ def _deltas(part: Part) -> Iterator[AnswerMessage]:
         yield AnswerMessage(tool_calls=[Call(index=part.index, id=part.id, type="function", function=named)])
         rest = CalledFunction(arguments=part.arguments)
         yield AnswerMessage(tool_calls=[Call(index=part.index, function=rest)])
-
-
-def _ids(tokens: Sequence[Placed]) -> list[int]:
-    return [placed.token.token_id for placed in tokens if placed.token.token_id is not None]

@@ -10,12 +10,12 @@ from typing import Literal
 from starlette.concurrency import run_in_threadpool
 
 from cynosure.core.errors import UnknownOption
-from cynosure.models.chat.answer import AnswerReader, Part
+from cynosure.models.chat.answer import AnswerReader, Part, Said, Thought
 from cynosure.models.chat.format import ChatFormat, Tool
 from cynosure.models.chat.prompt import ChatPrompt, Message
 from cynosure.models.chat.tool_offer import ToolOffer
 from cynosure.server.answers.answer_form import constrained
-from cynosure.server.answers.continuation import Continuation, Placed
+from cynosure.server.answers.continuation import Continuation, Piece, Placed
 from cynosure.server.answers.siblings import continued
 from cynosure.server.services import CompletionModel, Generation
 from cynosure.server.stop_text import StopText
@@ -28,10 +28,11 @@ Finish = Literal["stop", "length", "tool_calls", "content_filter"]
 
 @dataclass(frozen=True)
 class Spoken:
-    """Parts that are final, with the tokens that were chosen for them."""
+    """Parts that are final, with the tokens that were chosen for them, and how many were until there."""
 
     parts: tuple[Part, ...]
     tokens: tuple[Placed, ...] = ()
+    num_chosen: int = 0
 
 
 @dataclass
@@ -77,11 +78,48 @@ class ChatTurn:
     async def spoken(self) -> AsyncGenerator[Spoken]:
         """What is final, as it comes, with its tokens; they do not wait where text may still be a call."""
         async with aclosing(self.text.pieces()) as pieces:
-            async for piece in pieces:
-                yield Spoken(tuple(self.reader.push(piece.text)), piece.tokens)
+            async for together in pieces:
+                for spoken in _merged([self._spoken(piece) for piece in together]):
+                    yield spoken
         rest = self.reader.finish()
         if rest:
-            yield Spoken(tuple(rest))
+            yield Spoken(tuple(rest), (), self.num_tokens)
+
+    def _spoken(self, piece: Piece) -> Spoken:
+        return Spoken(tuple(self.reader.push(piece.text)), piece.tokens, piece.num_chosen)
+
+
+def _merged(coming: Sequence[Spoken]) -> list[Spoken]:
+    """Fewer that say the same: neighbours of one kind are one, and tokens without parts go with what follows.
+
+    Whose a token is stays true: what was chosen for a thought is not told with what is said.
+    """
+    merged: list[Spoken] = []
+    for spoken in coming:
+        before = merged[-1] if merged else None
+        if before is not None and (not before.parts or _kind(before) is _kind(spoken) is not None):
+            parts = _joined(before.parts + spoken.parts)
+            merged[-1] = Spoken(parts, before.tokens + spoken.tokens, spoken.num_chosen)
+        else:
+            merged.append(spoken)
+    return merged
+
+
+def _kind(spoken: Spoken) -> type[Said] | type[Thought] | None:
+    """What all of it is, if that is text of one kind."""
+    kinds = {type(part) for part in spoken.parts}
+    if kinds == {Said}:
+        return Said
+    return Thought if kinds == {Thought} else None
+
+
+def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Text of one kind as one part; anything else as it is."""
+    for kind in (Said, Thought):
+        texts = [part.text for part in parts if isinstance(part, kind)]
+        if len(texts) == len(parts) > 1:
+            return (kind("".join(texts)),)
+    return tuple(parts)
 
 
 def chat_of(model: CompletionModel) -> ChatFormat:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +18,7 @@ from cynosure.models.fill_in import fill_in
 from cynosure.server.answers.attention import AttentionPlan, AttentionTeller
 from cynosure.server.answers.attention_segments import text_segments, token_segments
 from cynosure.server.answers.completion_prompt import EchoedPrompt, read_text, read_tokens
-from cynosure.server.answers.continuation import Continuation, Piece
+from cynosure.server.answers.continuation import Continuation, Piece, Placed, ids_of, joined
 from cynosure.server.answers.interleave import interleaved
 from cynosure.server.answers.siblings import continued
 from cynosure.server.answers.token_words import LogprobRows, prompt_rows
@@ -30,7 +30,8 @@ from cynosure.server.schemas.completions import (
     PromptTokensDetails,
     Usage,
 )
-from cynosure.server.services import CompletionModel, ScoredToken, Token
+from cynosure.server.services import CompletionModel, ScoredToken, Token, Tokens
+from cynosure.server.stream import Blank, Event
 
 #: What OpenAI's reference documents where `max_tokens` is left out.
 DEFAULT_MAX_TOKENS = 16
@@ -72,25 +73,44 @@ class CompletionAnswer:
     async def whole(self) -> Completion:
         """All of it at once."""
         async with aclosing(self._pieces()) as coming:
-            async for place, piece in coming:
-                self._sequences[place].said.append(piece)
+            async for place, pieces in coming:
+                self._sequences[place].said += pieces
         choices = [self._choice(place, sequence) for place, sequence in enumerate(self._best())]
         return self._part(choices).model_copy(update={"usage": self._usage()})
 
-    async def parts(self) -> AsyncGenerator[Completion]:
+    async def events(self) -> AsyncGenerator[Event]:
         """It in pieces, as they come; of each sequence, the last says why it ended."""
+        blanks = [self._blank(sequence) for sequence in self._sequences] if self._is_plain else []
         async with aclosing(self._pieces()) as coming:
-            async for place, piece in coming:
-                sequence = self._sequences[place]
-                yield self._part([self._piece(sequence, piece)])
+            async for place, pieces in coming:
+                piece = joined(pieces)
+                if blanks:
+                    yield blanks[place].filled(piece.text, ids_of(piece.tokens))
+                else:
+                    yield self._event(self._piece(self._sequences[place], piece))
         for sequence in self._sequences:
-            yield self._part([self._piece(sequence, Piece(""), is_last=True)])
+            yield self._event(self._piece(sequence, Piece(""), is_last=True))
+        if self._body.wants_usage:
+            yield self._part([]).model_copy(update={"usage": self._usage()}).model_dump()
 
-    def last(self) -> Completion:
-        """What a stream ends with, where that was asked for."""
-        return self._part([]).model_copy(update={"usage": self._usage()})
+    @property
+    def _is_plain(self) -> bool:
+        """Whether pieces of the answer hold nothing but text and ids."""
+        is_more = self._body.logprobs is not None or self._body.echo is True
+        return not is_more and self._sequences[0].teller is None
 
-    def _pieces(self) -> AsyncGenerator[tuple[int, Piece]]:
+    def _blank(self, sequence: _Sequence) -> Blank:
+        def made(text: str, token_ids: Sequence[int]) -> Mapping[str, object]:
+            tokens = tuple(Placed(Token("", token_id=token_id), 0) for token_id in token_ids)
+            return self._event(self._piece(sequence, Piece(text, tokens)))
+
+        return Blank(made)
+
+    def _event(self, choice: Choice) -> Mapping[str, object]:
+        # Clients that asked for usage get the field in each part, null until the last.
+        return self._part([choice]).model_dump(exclude=None if self._body.wants_usage else {"usage"})
+
+    def _pieces(self) -> AsyncGenerator[tuple[int, tuple[Piece, ...]]]:
         return interleaved([sequence.text.pieces() for sequence in self._sequences])
 
     def _best(self) -> list[_Sequence]:
@@ -110,11 +130,7 @@ class CompletionAnswer:
         ]
 
     def _choice(self, index: int, sequence: _Sequence) -> Choice:
-        merged = Piece(
-            "".join(piece.text for piece in sequence.said),
-            tuple(placed for piece in sequence.said for placed in piece.tokens),
-        )
-        choice = self._piece(sequence, merged, is_last=True)
+        choice = self._piece(sequence, joined(sequence.said), is_last=True)
         choice.index = index
         wanted = self._body.prompt_logprobs
         if wanted is not None:
@@ -134,9 +150,7 @@ class CompletionAnswer:
             finish_reason=sequence.text.end if is_last else None,
         )
         if self._body.return_token_ids:
-            choice.token_ids = [
-                placed.token.token_id for placed in piece.tokens if placed.token.token_id is not None
-            ]
+            choice.token_ids = ids_of(piece.tokens)
             if is_last:
                 choice.prompt_token_ids = list(sequence.prompt.token_ids)
         told = None if sequence.teller is None else sequence.teller.piece(piece.tokens, is_last=is_last)
@@ -217,7 +231,7 @@ async def begin_answer(model: CompletionModel, body: CompletionRequest) -> Compl
     prompts = [await _read(model, body, prompt) for prompt in body.prompts]
     await model.prepare(sampling)
     sequences: list[_Sequence] = []
-    begun: list[AsyncGenerator[Token]] = []
+    begun: list[Tokens] = []
     try:
         for written, (prompt, extra_stops) in zip(body.prompts, prompts, strict=True):
             stops = (*sampling.stop_token_ids, *extra_stops)

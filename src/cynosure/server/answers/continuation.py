@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Literal
+from itertools import chain
+from typing import Literal, NamedTuple
 
-from cynosure.server.services import ScoredToken, Token
+from cynosure.server.services import ScoredToken, Token, Tokens
 from cynosure.server.stop_text import StopText
 
 #: Why a text ended.
@@ -16,8 +16,7 @@ TextEnd = Literal["stop", "length", "content_filter"]
 _ENDS: dict[str, TextEnd] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 
 
-@dataclass(frozen=True)
-class Placed:
+class Placed(NamedTuple):
     """A chosen token, and where its text begins in what was continued with, in code points."""
 
     token: Token
@@ -29,12 +28,26 @@ class Placed:
         return self.token.finish_reason is not None and not self.token.text
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """Text that is final, with the tokens that begin in it, or before it and were held back."""
 
     text: str
     tokens: tuple[Placed, ...] = ()
+    #: How many were chosen until here.
+    num_chosen: int = 0
+
+
+def ids_of(tokens: Sequence[Placed]) -> list[int]:
+    """Their ids."""
+    return [placed.token.token_id for placed in tokens if placed.token.token_id is not None]
+
+
+def joined(pieces: Sequence[Piece]) -> Piece:
+    """Pieces that follow each other, as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    tokens = tuple(placed for piece in pieces for placed in piece.tokens)
+    return Piece("".join(piece.text for piece in pieces), tokens, pieces[-1].num_chosen if pieces else 0)
 
 
 class Continuation:
@@ -44,7 +57,7 @@ class Continuation:
     `prompt_logprobs` are known from the first token on.
     """
 
-    def __init__(self, tokens: AsyncGenerator[Token], stop: StopText) -> None:
+    def __init__(self, tokens: Tokens, stop: StopText) -> None:
         """Start before the first token."""
         self.stop = stop
         self.num_tokens = 0
@@ -53,33 +66,51 @@ class Continuation:
         self.prompt_logprobs: tuple[ScoredToken, ...] = ()
         self.token_ids: list[int] = []
         self._tokens = tokens
-        self._first: Token | None = None
+        self._first: Iterable[Token] | None = None
         self._held: list[Placed] = []
         self._num_read = 0
         self._num_given = 0
 
     async def begin(self) -> None:
         """Wait until the first token is there; what fails before it fails here, where a status can say so."""
-        if self._first is None:
-            self._first = await anext(self._tokens, None)
+        while self._first is None:
+            # A guard may give nothing for tokens that it holds back.
+            together = await anext(self._tokens, None)
+            if together is None:
+                self._first = ()
+            else:
+                rest = iter(together)
+                token = next(rest, None)
+                self._first = None if token is None else chain((token,), rest)
 
-    async def pieces(self) -> AsyncGenerator[Piece]:
-        """What is final, as it comes; closing it takes the sequence back."""
+    async def pieces(self) -> AsyncGenerator[tuple[Piece, ...]]:
+        """What is final, those together that came together; closing it takes the sequence back."""
         async with aclosing(self._tokens):
             await self.begin()
-            token, self._first = self._first, None
-            while token is not None:
-                text = self._read(token)
-                if text:
-                    yield self._piece(text)
+            together, self._first = self._first, None
+            while together is not None:
+                pieces = self._read_all(together)
+                if pieces:
+                    yield pieces
                 if self.stop.is_stopped:
                     self.end = "stop"
                     return
-                token = await anext(self._tokens, None)
+                together = await anext(self._tokens, None)
         rest = self.stop.finish()
         self._num_given += len(rest)
         if rest or self._held:
-            yield Piece(rest, tuple(self._held))
+            yield (Piece(rest, tuple(self._held), self.num_tokens),)
+
+    def _read_all(self, tokens: Iterable[Token]) -> tuple[Piece, ...]:
+        """Pieces of tokens; what follows a stop string is neither read nor counted."""
+        pieces = []
+        for token in tokens:
+            text = self._read(token)
+            if text:
+                pieces.append(self._piece(text))
+            if self.stop.is_stopped:
+                break
+        return tuple(pieces)
 
     def _read(self, token: Token) -> str:
         """Count a token; return the text that is final with it."""
@@ -99,4 +130,4 @@ class Continuation:
         self._num_given += len(text)
         count = sum(placed.start < self._num_given for placed in self._held)
         ready, self._held = self._held[:count], self._held[count:]
-        return Piece(text, tuple(ready))
+        return Piece(text, tuple(ready), self.num_tokens)

@@ -198,7 +198,7 @@ class _Reader:
         asked = Generation(reading.token_ids, sampling, group=self._group)
         scored, num_cached = [], 0
         async with self._places, aclosing(self._model.complete(asked)) as tokens:
-            async for token in tokens:
+            async for token in (token async for together in tokens for token in together):
                 scored += token.prompt_logprobs
                 num_cached = max(num_cached, token.num_cached)
         logprob = math.fsum(one.token.logprob for one in scored)

@@ -6,14 +6,14 @@ conversation repeats them, and answers to prompts that were built here are kept 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.prompt import ChatPrompt
 from cynosure.server.answers.generated_ids import GeneratedIds, Place, TenantAnswers
-from cynosure.server.services import CompletionModel, Generation, Services, Token
+from cynosure.server.services import CompletionModel, Generation, Services, Token, Tokens
 from cynosure.server.stand_in import StandIn
 
 
@@ -44,7 +44,7 @@ class KeepingCompleter(StandIn):
             return None
         return replace(chat, build=self._noting(chat.build), earlier=self._answers)
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         """As the model does; what it chose is kept when it ends, or is ended."""
         tokens = self._model.complete(asked, tenant)
         place = self._places.get(asked.token_ids)
@@ -62,13 +62,19 @@ class KeepingCompleter(StandIn):
 
         return noted
 
-    async def _kept(self, tokens: AsyncGenerator[Token], place: Place) -> AsyncGenerator[Token]:
+    async def _kept(self, tokens: Tokens, place: Place) -> Tokens:
         chosen: list[int] = []
         try:
             async with aclosing(tokens):
-                async for token in tokens:
-                    if token.token_id is not None:
-                        chosen.append(token.token_id)
-                    yield token
+                async for together in tokens:
+                    yield _noted(together, chosen)
         finally:
             self._answers.put(place, chosen)
+
+
+def _noted(tokens: Iterable[Token], chosen: list[int]) -> Iterator[Token]:
+    """The same, with their ids added to what was chosen as they are read."""
+    for token in tokens:
+        if token.token_id is not None:
+            chosen.append(token.token_id)
+        yield token

@@ -75,7 +75,7 @@ class ResponseWriter:
                 self._heard += spoken.tokens if self._teller is not None else ()
                 for part in spoken.parts:
                     if isinstance(part, Thought):
-                        self._num_reasoning_tokens = self._turn.num_tokens
+                        self._num_reasoning_tokens = spoken.num_chosen
                     for event in self._add(part):
                         yield event
         is_whole = self._turn.finish not in ("length", "content_filter")

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 
 from cynosure.engine.sampling import MAX_SEED
-from cynosure.server.services import CompletionModel, Generation, Token
+from cynosure.server.services import CompletionModel, Generation, Tokens
 
 
-def continued(model: CompletionModel, asked: Generation, count: int) -> list[AsyncGenerator[Token]]:
+def continued(model: CompletionModel, asked: Generation, count: int) -> list[Tokens]:
     """`count` sequences, each drawn by itself; the first is checked and begun at once.
 
     The others begin when it has read the prompt, whose pages then serve them all. So the first must be read
@@ -37,20 +36,18 @@ def _sibling(asked: Generation, place: int) -> Generation:
     return replace(asked, sampling=replace(asked.sampling, seed=seed, prompt_logprobs=None), is_sibling=True)
 
 
-async def _telling(tokens: AsyncGenerator[Token], is_read: asyncio.Event) -> AsyncGenerator[Token]:
+async def _telling(tokens: Tokens, is_read: asyncio.Event) -> Tokens:
     try:
         async with aclosing(tokens):
-            async for token in tokens:
+            async for together in tokens:
                 is_read.set()
-                yield token
+                yield together
     finally:
         is_read.set()
 
 
-async def _waiting(
-    model: CompletionModel, asked: Generation, is_read: asyncio.Event
-) -> AsyncGenerator[Token]:
+async def _waiting(model: CompletionModel, asked: Generation, is_read: asyncio.Event) -> Tokens:
     await is_read.wait()
     async with aclosing(model.complete(asked)) as tokens:
-        async for token in tokens:
-            yield token
+        async for together in tokens:
+            yield together

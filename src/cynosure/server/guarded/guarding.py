@@ -6,7 +6,7 @@ meter: what is blocked is not paid for, and what was computed is, though it is n
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -27,6 +27,7 @@ from cynosure.server.services import (
     Scores,
     Services,
     Token,
+    Tokens,
     Vectors,
 )
 from cynosure.server.stand_in import StandIn
@@ -166,7 +167,7 @@ class GuardedCompleter(StandIn):
         self._known.add(tuple(token_ids))
         return token_ids
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         """As the model does; the answer ends where it would say what is blocked.
 
         Raises:
@@ -184,18 +185,25 @@ class GuardedCompleter(StandIn):
     def _mark_id(self, mark: str) -> int:
         return self._model.tokenizer.encode(mark, add_special_tokens=False).ids[0]
 
-    async def _filtered(self, tokens: AsyncGenerator[Token]) -> AsyncGenerator[Token]:
+    async def _filtered(self, tokens: Tokens) -> Tokens:
         screen = TokenFilter(self._screening.policy.output, self._mark_id)
         try:
             async with aclosing(tokens):
-                async for token in tokens:
-                    for safe in screen.push(token):
-                        yield safe
+                async for together in tokens:
+                    yield _settled(screen, together)
                     if screen.is_blocked:
                         return
         except Exception:
-            for safe in screen.flush():
-                yield safe
+            if rest := screen.flush():
+                yield rest
             raise
         finally:
             self._screening.note(OUTPUT, screen.findings, ANSWER)
+
+
+def _settled(screen: TokenFilter, tokens: Iterable[Token]) -> Iterator[Token]:
+    """Those that a filter gives for these; there may be none, or some that came before."""
+    for token in tokens:
+        yield from screen.push(token)
+        if screen.is_blocked:
+            return

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from cynosure.guard import Action, Finding, Rules, StreamFilter
 from cynosure.server.services import Token
@@ -19,8 +20,7 @@ HIDDEN_LOGPROB = -9999.0
 CONTENT_FILTER = "content_filter"
 
 
-@dataclass(frozen=True)
-class _Held:
+class _Held(NamedTuple):
     """A token and where its text stands; one without text shares the place of the next that has some."""
 
     token: Token
@@ -111,6 +111,8 @@ class TokenFilter:
     def _shown(self, held: _Held) -> Token:
         """A token as it may leave: as it is, or with its place in the marks."""
         findings = self._filter.findings
+        if not findings:
+            return held.token
         while self._first < len(findings) and findings[self._first].end <= held.start:
             self._first += 1
         token, at, text, mark = held.token, held.start, [], ""

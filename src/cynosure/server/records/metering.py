@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
@@ -23,6 +23,7 @@ from cynosure.server.services import (
     Scores,
     Services,
     Token,
+    Tokens,
     Vectors,
 )
 from cynosure.server.stand_in import StandIn
@@ -104,6 +105,16 @@ class MeteredRanker:
         return found
 
 
+@dataclass
+class _Course:
+    """How far one sequence is."""
+
+    last_s: float | None = None
+    num_tokens: int = 0
+    num_cached: int = 0
+    finish: Finish = "error"
+
+
 class MeteredCompleter(StandIn):
     """A completion model that serves one tenant, counts and times."""
 
@@ -123,7 +134,7 @@ class MeteredCompleter(StandIn):
         if sampling.constraint is not None:
             self._visit.prepare_s += self._clock() - begun_s
 
-    def complete(self, asked: Generation, tenant: str = "") -> AsyncGenerator[Token]:
+    def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         """As the model does, for the tenant that asks.
 
         Raises:
@@ -144,41 +155,50 @@ class MeteredCompleter(StandIn):
         self._visit.num_prompt_tokens += num_tokens
         return self._watch(tokens, num_tokens)
 
-    async def _watch(self, tokens: AsyncGenerator[Token], num_prompt_tokens: int) -> AsyncGenerator[Token]:
-        visit, last_s, num_tokens, num_cached = self._visit, None, 0, 0
-        finish: Finish = "error"
+    async def _watch(self, tokens: Tokens, num_prompt_tokens: int) -> Tokens:
+        visit, course = self._visit, _Course()
         try:
             async with aclosing(tokens):
-                async for token in tokens:
-                    now = self._clock()
-                    if last_s is None:
+                async for together in tokens:
+                    if course.last_s is None:
                         self._metrics.read(num_prompt_tokens)
-                    if token.token_id is not None:
-                        self._time(now, last_s)
-                    last_s = now
-                    self._count(token)
-                    num_cached = max(num_cached, token.num_cached)
-                    num_tokens += token.token_id is not None
-                    if token.finish_reason is not None:
-                        finish = "length" if token.finish_reason == "length" else "stop"
-                    yield token
+                    yield self._counted(tuple(together), course)
         except GeneratorExit:
             # Closed before its end: for a stop string, or since nobody listens any more.
-            if finish == "error":
-                finish = "abort" if visit.is_gone else "stop"
+            if course.finish == "error":
+                course.finish = "abort" if visit.is_gone else "stop"
             raise
         except asyncio.CancelledError:
-            finish = "abort"
+            course.finish = "abort"
             raise
         except Exception as failure:
             visit.error = type(failure).__name__
             raise
         finally:
-            visit.finish = finish
+            visit.finish = course.finish
             # A sibling's prompt was counted, and found, before.
-            visit.num_cached += min(num_cached, num_prompt_tokens)
+            visit.num_cached += min(course.num_cached, num_prompt_tokens)
             passed_s = self._clock() - visit.arrived_s
-            self._metrics.finish(finish, passed_s, num_prompt_tokens, num_tokens)
+            self._metrics.finish(course.finish, passed_s, num_prompt_tokens, course.num_tokens)
+
+    def _counted(self, tokens: Sequence[Token], course: _Course) -> Iterator[Token]:
+        """The same, counted as they are read; those that came together share the time that passed."""
+        now, before_s = self._clock(), course.last_s
+        course.last_s = now
+        num_chosen = sum(token.token_id is not None for token in tokens)
+        passed_s = None if before_s is None else (now - before_s) / max(1, num_chosen)
+        for token in tokens:
+            if token.token_id is not None:
+                self._time(now, passed_s)
+                passed_s = passed_s or 0.0
+                self._visit.num_tokens += 1
+                course.num_tokens += 1
+                if self._visit.account is not None:
+                    self._visit.account.spend(1)
+            course.num_cached = max(course.num_cached, token.num_cached)
+            if token.finish_reason is not None:
+                course.finish = "length" if token.finish_reason == "length" else "stop"
+            yield token
 
     def _note(self, report: RequestReport) -> None:
         self._visit.reports.append(report)
@@ -189,16 +209,9 @@ class MeteredCompleter(StandIn):
             num_preemptions=report.num_preemptions,
         )
 
-    def _time(self, now: float, last_s: float | None) -> None:
-        if last_s is None:
+    def _time(self, now: float, passed_s: float | None) -> None:
+        if passed_s is None:
             self._metrics.chose_first(now - self._visit.arrived_s)
             self._visit.first_token_s = self._visit.first_token_s or now
         else:
-            self._metrics.chose_next(now - last_s)
-
-    def _count(self, token: Token) -> None:
-        if token.token_id is None:
-            return
-        self._visit.num_tokens += 1
-        if self._visit.account is not None:
-            self._visit.account.spend(1)
+            self._metrics.chose_next(passed_s)

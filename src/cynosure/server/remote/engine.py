@@ -6,6 +6,7 @@ Requests are checked here by the model's card, so that what is wrong with one sh
 from __future__ import annotations
 
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 from cynosure.core.errors import EngineDown
@@ -22,9 +23,10 @@ from cynosure.server.remote.supervisor import Supervisor
 class RemoteEngine:
     """What a completer needs of an engine."""
 
-    def __init__(self, card: ModelCard, supervisor: Supervisor) -> None:
-        """Stand for one model of the engine's process."""
+    def __init__(self, card: ModelCard, supervisor: Supervisor, adapter: str | None = None) -> None:
+        """Stand for one model of the engine's process, or for one adapter of it."""
         self._card = card
+        self._adapter = adapter
         self._supervisor = supervisor
 
     @property
@@ -43,6 +45,8 @@ class RemoteEngine:
             InputTooLong: prompt and answer would be longer than the model takes.
             EngineDown: there is no engine now; says when to come back.
         """
+        if self._adapter is not None:
+            request = replace(request, adapter=self._adapter)
         check_by_card(request, self._card)
         self._supervisor.link.submit(self._card.name, request, notify)
 

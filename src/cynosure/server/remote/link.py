@@ -157,12 +157,18 @@ class EngineLink:
             self.cards.set_exception(message.error)
 
     def _tell(self, told: Told) -> None:
-        key = (told.model, told.event.request_id)
-        is_last = not isinstance(told.event, TokenEvent | PromptLogprobs)
         with self._lock:
-            notify = self._heard.pop(key, None) if is_last else self._heard.get(key)
-        if notify is not None:
-            self._notify(notify, told.event)
+            heard = [(self._who_hears(told.model, event), event) for event in told.events]
+        for notify, event in heard:
+            if notify is not None:
+                self._notify(notify, event)
+
+    def _who_hears(self, model: str, event: Event) -> Notify | None:
+        """Whoever asked for it; an end is the last that he hears."""
+        key = (model, event.request_id)
+        if isinstance(event, TokenEvent | PromptLogprobs):
+            return self._heard.get(key)
+        return self._heard.pop(key, None)
 
     def _settle(self, number: int, settle: Callable[[Future[Any]], None]) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from typing import Any
 
-from cynosure.core.errors import EngineDown, EnvironmentFault
+from cynosure.core.errors import CynosureError, EngineDown, EnvironmentFault
 from cynosure.engine.pool.card import ModelCard
 from cynosure.engine.wire.codec import Channel
 from cynosure.engine.wire.messages import CALLS, REPLIES, Call, LoadModel, Reply, Setup, Stop
@@ -79,6 +79,7 @@ class Supervisor:
         self._first: Future[dict[str, ModelCard]] = Future()
         self._link: EngineLink | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._kept: dict[str, Callable[[int], Call]] = {}
         self._stage = "Starting the engine"
         self._start_s = 1.0
         self._expected_s = time.monotonic()
@@ -112,6 +113,14 @@ class Supervisor:
         if link is None:
             raise self._down("the engine is starting again")
         return link
+
+    def keep(self, name: str, call: Callable[[int], Call]) -> None:
+        """Have every process begin with a call, before it counts as up; what fails later is logged."""
+        self._kept = {**self._kept, name: call}
+
+    def forget(self, name: str) -> None:
+        """Have processes begin without a call that was kept."""
+        self._kept = {other: call for other, call in self._kept.items() if other != name}
 
     def start(self, tell: Tell) -> dict[str, ModelCard]:
         """Start the process, and wait until it is up.
@@ -206,7 +215,24 @@ class Supervisor:
         for name in self._eager:
             self._stage = f"Loading {name}"
             self._awaited(link, link.call(lambda number, name=name: LoadModel(number, name)))
+        begun: set[str] = set()
+        # More may come to be kept meanwhile.
+        while waiting := {name: call for name, call in self._kept.items() if name not in begun}:
+            for name, call in waiting.items():
+                self._stage = f"Loading {name}"
+                self._begin_with(link, name, call)
+            begun |= waiting.keys()
         return cards
+
+    def _begin_with(self, link: EngineLink, name: str, call: Callable[[int], Call]) -> None:
+        """Make a call that is kept; one that fails only ends the first start."""
+        try:
+            self._awaited(link, link.call(call))
+        except CynosureError as error:
+            if isinstance(error, EngineDown) or not self._first.done():
+                raise
+            fields = {"name": name, "why": type(error).__name__}
+            logs.write(_log, logging.ERROR, "an adapter could not be loaded again", fields)
 
     def _awaited(self, link: EngineLink, future: Future[Any]) -> Any:  # noqa: ANN401 - its answer
         while not wait_for([future], _GLANCE_S).done:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from cynosure.server.answers.completion_answer import CompletionAnswer, begin_answer
+from cynosure.server.answers.completion_answer import begin_answer
 from cynosure.server.presence import while_present
 from cynosure.server.routes.access import Ready, known_query, note_end_user
 from cynosure.server.schemas.completions import Completion, CompletionRequest
@@ -27,12 +25,4 @@ async def create_completion(
         return await while_present(request, answer.whole())
     # What fails before the first token has a status of its own.
     await while_present(request, answer.begin())
-    return event_stream(_events(answer, body.wants_usage))
-
-
-async def _events(answer: CompletionAnswer, wants_usage: bool) -> AsyncGenerator[Mapping[str, object]]:
-    async for part in answer.parts():
-        # Clients that asked for usage get the field in each part, null until the last.
-        yield part.model_dump(exclude=None if wants_usage else {"usage"})
-    if wants_usage:
-        yield answer.last().model_dump()
+    return event_stream(answer.events())

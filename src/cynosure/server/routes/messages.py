@@ -108,12 +108,12 @@ class _Answer:
         index, kind = -1, ""
         async with aclosing(self._parts()) as coming:
             async for part in coming:
-                block = _block(part)
-                if block.type != kind or kind == "tool_use":
+                if _kind_of(part) != kind or kind == "tool_use":
                     if kind:
                         yield {"type": "content_block_stop", "index": index}
-                    index, kind = index + 1, block.type
-                    yield {"type": "content_block_start", "index": index, "content_block": _empty(block)}
+                    index, kind = index + 1, _kind_of(part)
+                    block = _empty(_block(part))
+                    yield {"type": "content_block_start", "index": index, "content_block": block}
                 yield {"type": "content_block_delta", "index": index, "delta": _delta(part)}
         if kind:
             yield {"type": "content_block_stop", "index": index}
@@ -156,6 +156,13 @@ class _Answer:
                 **({} if told is None else {"attention": told}),
             }
         )
+
+
+def _kind_of(part: Part) -> str:
+    """The type of a part's block."""
+    if isinstance(part, Said):
+        return "text"
+    return "thinking" if isinstance(part, Thought) else "tool_use"
 
 
 def _block(part: Part) -> TextContent | ThinkingContent | ToolUseContent:

@@ -29,12 +29,19 @@ async def retrieve_model(name: str, services: Ready) -> Model:
 
 def _models(services: Services) -> list[Model]:
     created = services.created_at
+    parents = {} if services.adapters is None else services.adapters.parents
     embedders = [
         Model(id=name, created=created, kind="embedding", max_tokens=model.max_tokens)
         for name, model in services.embedders.items()
     ]
     completers = [
-        Model(id=name, created=created, kind="completion", max_tokens=model.max_model_len)
+        Model(
+            id=name,
+            created=created,
+            kind="completion",
+            max_tokens=model.max_model_len,
+            parent=parents.get(name),
+        )
         for name, model in services.completers.items()
     ]
     rankers = [

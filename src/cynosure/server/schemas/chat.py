@@ -16,7 +16,7 @@ from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.attention import Attention, AttentionParam, SegmentName
 from cynosure.server.schemas.completions import Usage
 from cynosure.server.schemas.generation import GenerationFields
-from cynosure.server.schemas.wire import Count1, Never, Piece, Text, Whole, WireRequest
+from cynosure.server.schemas.wire import Count1, Never, NoPicture, Piece, Text, Whole, WireRequest
 
 MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_CALLS, MAX_VARIABLES = 2048, 256, 128, 128, 16
 
@@ -67,7 +67,7 @@ class ChatMessage(WireRequest):
     """One turn; the fields with one permitted value come back from clients as they were answered."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Text | Annotated[list[TextPart], Field(max_length=MAX_PARTS)] | None = None
+    content: Text | Annotated[list[Annotated[TextPart, NoPicture]], Field(max_length=MAX_PARTS)] | None = None
     name: Text | None = None
     tool_calls: Annotated[list[CallParam], Field(max_length=MAX_CALLS)] | None = None
     tool_call_id: Text | None = None

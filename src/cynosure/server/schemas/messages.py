@@ -14,7 +14,7 @@ from cynosure.server.schemas.attention import Attention, AttentionParam
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, FunctionName
 from cynosure.server.schemas.end_user import EndUserName
 from cynosure.server.schemas.treatment import TreatmentFields
-from cynosure.server.schemas.wire import Count1, Never, Piece, Text, WireRequest
+from cynosure.server.schemas.wire import Count1, Never, NoPicture, Piece, Text, WireRequest
 
 MAX_STOPS = 8
 
@@ -62,13 +62,13 @@ class ToolResultBlock(WireRequest):
 
     type: Literal["tool_result"]
     tool_use_id: Text
-    content: Text | Annotated[list[TextBlock], Field(max_length=MAX_PARTS)] = ""
+    content: Text | Annotated[list[Annotated[TextBlock, NoPicture]], Field(max_length=MAX_PARTS)] = ""
     is_error: Never | None = None
     cache_control: CacheControl | None = None
 
 
 Block: TypeAlias = Annotated[
-    TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock, Field(discriminator="type")
+    TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock, Field(discriminator="type"), NoPicture
 ]
 
 

@@ -8,7 +8,10 @@ from pydantic import BaseModel
 
 
 class Model(BaseModel):
-    """A model that is loaded; `kind` and `max_tokens` are our own fields."""
+    """A model that is loaded; `kind` and `max_tokens` are our own fields, `parent` is vLLM's.
+
+    `parent` names the model that an adapter changes.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -16,6 +19,7 @@ class Model(BaseModel):
     owned_by: Literal["local"] = "local"
     kind: Literal["embedding", "completion", "ranking"]
     max_tokens: int | None
+    parent: str | None = None
 
 
 class ModelList(BaseModel):

@@ -19,6 +19,7 @@ _PAGE_ENDS: Mapping[str, str] = {
     "new_tokens": "no earlier request of this API key had these tokens here",
     "evicted": "the next page was kept once, and gave way to others",
     "window_evicted": "of layers with a window, what the next token looks at gave way to others",
+    "no_state": "of layers with a state, none is kept behind the pages that go on",
     "prompt_logprobs": "prompt_logprobs needs every token of the prompt computed",
     "reproducible": "a reproducible request shares no page",
     "off": "the prefix cache is switched off",

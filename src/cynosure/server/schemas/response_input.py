@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag
 
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, FunctionCall, FunctionName, Nothing
-from cynosure.server.schemas.wire import Text, WireRequest
+from cynosure.server.schemas.wire import NoPicture, Text, WireRequest
 
 Status = Literal["in_progress", "completed", "incomplete"]
 
@@ -38,7 +38,7 @@ class ReasoningText(WireRequest):
     text: Text
 
 
-Part = Annotated[InputText | OutputText, Field(discriminator="type")]
+Part = Annotated[InputText | OutputText, Field(discriminator="type"), NoPicture]
 Parts = Annotated[list[Part], Field(min_length=1, max_length=MAX_PARTS)]
 
 
@@ -72,7 +72,7 @@ class CallOutputItem(Item):
 
     type: Literal["function_call_output"]
     call_id: Text
-    output: Text | Annotated[list[InputText], Field(min_length=1, max_length=MAX_PARTS)]
+    output: Text | Annotated[list[Annotated[InputText, NoPicture]], Field(min_length=1, max_length=MAX_PARTS)]
 
 
 class ReasoningItem(Item):

@@ -48,6 +48,24 @@ Count1 = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 
 
+#: What clients call a part of a message that is a picture.
+_PICTURES = ("image_url", "input_image", "image")
+
+
+def _no_picture(part: object) -> object:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if isinstance(kind, str) and kind in _PICTURES:
+        raise ValueError(
+            f"a part of type {kind} is a picture, and pictures are not decoded here: over HTTP a model reads "
+            "text alone. Leave it out, or give its pixels as a tensor in Python (docs/vision.md)."
+        )
+    return part
+
+
+#: Refuses pictures by name, with what can be done instead.
+NoPicture = BeforeValidator(_no_picture)
+
+
 class UnknownField(ValueError):
     """A request has a field that nobody reads."""
 
