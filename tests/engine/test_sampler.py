@@ -222,6 +222,7 @@ def test_the_largest_bias_forces_and_forbids(params: SamplingParams, bias: float
         replace(FREE, top_p=0.0),
         replace(FREE, min_p=1.0),
         replace(FREE, temperature=1e-30),
+        replace(FREE, temperature=5e-324),
         replace(FREE, top_k=1, top_p=0.0, min_p=1.0),
     ],
 )

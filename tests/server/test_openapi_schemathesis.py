@@ -37,6 +37,8 @@ MODELS = {
     "/v1/score": [RANKER],
     "/v1/decisions": [CHAT, LABELS],
 }
+#: They name a folder, which nobody guesses; `tests/cli/test_serve_adapters.py` loads and unloads for real.
+UNGUESSED = ("POST /v1/load_lora_adapter", "POST /v1/unload_lora_adapter")
 #: What takes longest is apart, so that several processes share the work.
 GROUPS = {
     "chat": r"^/v1/chat/",
@@ -145,7 +147,7 @@ def test_the_description_is_true(url: str, description: dict[str, Any], tmp_path
     assert posts
     for label in posts:
         # Reached and refused, both: nothing is shown by requests that all fail.
-        assert counted[label][200], (label, counted[label])
+        assert counted[label][200] or label in UNGUESSED, (label, counted[label])
         assert counted[label][400], (label, counted[label])
 
 

@@ -142,8 +142,10 @@ def _choose(logits: Float[Tensor, " vocab"], row: Row) -> int:
         )
     if params.is_greedy:
         return int(logits.argmax())
-    # The largest is taken off first, so that a low temperature can't overflow.
-    return _draw(*_candidates((logits - highest).div_(params.temperature), params), row.dice)
+    # The largest is taken off first, so that a low temperature can't overflow; one that float32 does not hold
+    # would divide nothing by nothing.
+    temperature = max(params.temperature, torch.finfo(logits.dtype).tiny)
+    return _draw(*_candidates((logits - highest).div_(temperature), params), row.dice)
 
 
 def _candidates(

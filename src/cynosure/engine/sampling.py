@@ -13,6 +13,8 @@ from cynosure.engine.constraints import Constraint
 MAX_LOGPROBS = 20
 """How many alternatives a token may be reported with; each costs memory and wire for every token."""
 
+#: Beyond these a logit would leave the range of float32.
+MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY = 0.01, 100.0
 MAX_LOGIT_BIAS = 100.0
 MAX_SEED = 2**63 - 1
 
@@ -73,10 +75,7 @@ class SamplingParams:
         _whole("top_k", self.top_k, 1)
         for name, share in (("top_p", self.top_p), ("min_p", self.min_p), ("typical_p", self.typical_p)):
             _real(name, share, 0.0, 1.0)
-        if not 0.0 < self.repetition_penalty < math.inf:
-            raise InputError(
-                f"repetition_penalty is {self.repetition_penalty}; it must be above 0 and finite. 1 is none."
-            )
+        _real("repetition_penalty", self.repetition_penalty, MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY)
         _real("presence_penalty", self.presence_penalty, -2.0, 2.0)
         _real("frequency_penalty", self.frequency_penalty, -2.0, 2.0)
         _whole("seed", self.seed, 0, MAX_SEED)

@@ -11,7 +11,12 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from cynosure.engine.constraints import Constraint
-from cynosure.engine.sampling import MAX_SEED, SamplingParams
+from cynosure.engine.sampling import (
+    MAX_REPETITION_PENALTY,
+    MAX_SEED,
+    MIN_REPETITION_PENALTY,
+    SamplingParams,
+)
 from cynosure.server.schemas.constraints import Choices, ResponseFormat, Schema, StructuredOutputs, the_one
 from cynosure.server.schemas.wire import Count0, Count1, Text, WireRequest
 
@@ -63,7 +68,9 @@ class SamplingFields(WireRequest):
     top_k: Count1 | None = None
     min_p: Share | None = None
     typical_p: Share | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: (
+        Annotated[float, Field(ge=MIN_REPETITION_PENALTY, le=MAX_REPETITION_PENALTY)] | None
+    ) = None
     min_tokens: Count0 | None = None
     ignore_eos: bool | None = None
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64)] | None = None
