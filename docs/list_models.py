@@ -20,12 +20,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cynosure.attention import AttentionSpec, Gate, Sink
 from cynosure.attention.masks import And, Blocks, Causal, Chunk, Full, Mask, Or, Window
 from cynosure.attention.positions import Alibi, Disentangled, MRope, NoPosition, Rope, T5Bias
 from cynosure.evaluate.figures import fill_figures
 from cynosure.models.brand import Brand
 from cynosure.models.config_reader import ConfigReader
+from cynosure.models.decoder import Decoder
 from cynosure.models.decoder_spec import DecoderSpec
 from cynosure.models.denoise.autoencoder_spec import AutoencoderSpec
 from cynosure.models.denoise.transformer_spec import TransformerSpec
@@ -112,6 +115,9 @@ that exceeds 1, on tiny random checkpoints: alone, packed and padded; decoders a
 chunks, and through the engine or the plain loop (`python evals/parity.py`). For denoisers and autoencoders
 it is that of any number from `diffusers`. This page is written by `make docs`; [how a model is
 added](adding-a-model.md) says what a row owes.
+
+Memory is what a sequence keeps as its context grows. What keeps *all* grows with it, a *window* or a chunk is
+bounded, a *state* is of one size; how many bytes that is, is [measured](performance.md#memory-by-context).
 
 """
 
@@ -236,6 +242,29 @@ _FAR = {
 }
 
 
+def kept(spec: object) -> str:
+    """Say what a sequence keeps of its context."""
+    match spec:
+        case DecoderSpec():
+            with torch.device("meta"):
+                graph = Decoder(spec)
+            shapes = [shape for shape in graph.cache_shapes if shape.num_kv_heads]
+            have = {
+                "a state": any(graph.state_shapes),
+                "windows": any(shape.window is not None for shape in shapes),
+                "all": any(shape.window is None for shape in shapes),
+            }
+            words = [word for word, is_kept in have.items() if is_kept]
+            return ", and in some layers ".join(words)
+        case ImageDecoderSpec() | GridDecoderSpec():
+            return kept(spec.text)
+        case TiledDecoderSpec():
+            return f"{kept(spec.text)}; of an image, once"
+        case EncoderDecoderSpec() if spec.decoder is not None:
+            return "all of the answer; of the input, once"
+    return "nothing"
+
+
 def _two_sided_words(spec: EncoderDecoderSpec) -> Iterator[str]:
     encoder, decoder = spec.encoder, spec.decoder
     if isinstance(encoder.inputs, FeatureInputSpec):
@@ -325,14 +354,15 @@ def _file_of(brand: Brand) -> Path:
 
 def page() -> str:
     """Return the page as it must be."""
-    rows = ["| Architecture | Attention | Largest difference |", "| --- | --- | ---: |"]
+    rows = ["| Architecture | Attention | Memory | Largest difference |", "| --- | --- | --- | ---: |"]
     found = specs()
     for name in BRANDS:
         measured = OTHER_NAMES.get(name, name)
         figure = f"<!-- figure: parity.{measured} .1e --><!-- /figure -->"
-        told = _TOLD.get(name) or describe(found[SPECS_OF.get(measured, measured)])
+        spec = found[SPECS_OF.get(measured, measured)]
+        told = _TOLD.get(name) or describe(spec)
         told += "; texts alone" if name in TEXTS_ALONE else ""
-        rows.append(f"| {name} | {told} | {figure} |")
+        rows.append(f"| {name} | {told} | {kept(spec)} | {figure} |")
     costs = ["| File of `models/families` | Architectures | Lines |", "| --- | ---: | ---: |", *cost()]
     text = HEAD + "\n".join(rows) + f"\n\n{COST}\n\n" + "\n".join(costs) + "\n"
     return fill_figures(text, ROOT / "results")

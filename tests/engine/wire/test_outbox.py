@@ -22,7 +22,7 @@ from cynosure.engine import (
 )
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.wire.messages import MAX_STREAM_DELAY_S, Setup, Told
-from cynosure.engine.wire.outbox import Outbox
+from cynosure.engine.wire.outbox import NUM_AT_ONCE, Outbox
 
 DELAY_S = 0.2
 #: What a machine that is busy with other things may add.
@@ -67,7 +67,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 def outbox(heard: Heard) -> Iterator[Outbox]:
-    made = Outbox(heard.post, DELAY_S)
+    made = Outbox(heard.post, DELAY_S, num_at_once=1)
     yield made
     made.close()
 
@@ -91,6 +91,22 @@ def test_the_first_token_goes_at_once_and_the_next_ones_together(outbox: Outbox,
         outbox.tell("m", token(number))
     assert len(heard.posts) == 1
     assert heard.until(2)[1] == Told("m", (token(2), token(3), token(4)))
+
+
+def test_the_first_steps_of_each_answer_wait_for_nothing(heard: Heard) -> None:
+    outbox = Outbox(heard.post, DELAY_S)
+    for request_id in ("a", "b"):
+        for number in range(NUM_AT_ONCE):
+            begun = time.monotonic()
+            outbox.tell("m", token(number, request_id))
+            while len(heard.events(request_id)) <= number:
+                assert time.monotonic() - begun < DELAY_S / 2
+            time.sleep(DELAY_S / 20)
+        outbox.tell("m", token(NUM_AT_ONCE, request_id))
+        time.sleep(DELAY_S / 4)
+        assert len(heard.events(request_id)) == NUM_AT_ONCE, "the next one waits"
+        heard.until(len(heard.posts) + 1)
+    outbox.close()
 
 
 def test_no_token_waits_longer_than_the_delay(outbox: Outbox, heard: Heard) -> None:

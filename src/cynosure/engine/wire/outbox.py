@@ -2,7 +2,8 @@
 
 To send one token costs nearly what it does to send ten: threads wake in two processes, and take cores from
 what computes. So a token waits for the next ones, as small packets do under Nagle's algorithm, but no longer
-than a bound, and only where another is due within it. An answer's first token and its end wait for nothing.
+than a bound, and only where another is due within it. An answer's end waits for nothing, nor do its first
+tokens: whoever guards a stream holds its first word back until the next begins.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from cynosure.engine.wire.messages import Told
 #: Tokens of an answer that are told closer together come from one step.
 _ONE_STEP_S = 0.0005
 
+NUM_AT_ONCE = 4
+"""So many steps of an answer are told of as they are made."""
+
 
 class Outbox:
     """Gathers events of requests by their model, and posts them. For any thread.
@@ -26,18 +30,26 @@ class Outbox:
     """
 
     def __init__(
-        self, post: Callable[[Told], None], delay_s: float, clock: Callable[[], float] = time.monotonic
+        self,
+        post: Callable[[Told], None],
+        delay_s: float,
+        num_at_once: int = NUM_AT_ONCE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Have nothing wait longer than `delay_s`; with 0, each event is posted as it is told."""
+        """Have nothing wait longer than `delay_s`; with 0, each event is posted as it is told.
+
+        An answer's first `num_at_once` steps do not wait either.
+        """
         self._post = post
         self._delay_s = delay_s
+        self._num_at_once = num_at_once
         self._clock = clock
         self._changed = threading.Condition()
         self._held: dict[str, list[Event]] = {}
         #: When what is held must leave; None where nothing is.
         self._due_s: float | None = None
-        #: Of each answer under way: when its last step told of it, and how long after the one before.
-        self._paces: dict[tuple[str, str], tuple[float, float]] = {}
+        #: Of each answer under way: when its last step told of it, how long after the one before, and how many.
+        self._paces: dict[tuple[str, str], tuple[float, float, int]] = {}
         self._is_closing = False
         self._thread = threading.Thread(target=self._post_all, name="outbox", daemon=True)
         if delay_s:
@@ -73,12 +85,12 @@ class Outbox:
         if not isinstance(event, TokenEvent):
             self._paces.pop(answer, None)
             return now
-        last_s, gap_s = self._paces.get(answer, (-math.inf, math.inf))
+        last_s, gap_s, num_steps = self._paces.get(answer, (-math.inf, math.inf, 0))
         if now - last_s >= _ONE_STEP_S:
-            gap_s = now - last_s
-            self._paces[answer] = now, gap_s
+            gap_s, num_steps = now - last_s, num_steps + 1
+            self._paces[answer] = now, gap_s, num_steps
         # The next is expected after as long as this one took. If that is too late, what is held leaves now.
-        return latest_s if now + gap_s <= latest_s else now
+        return latest_s if num_steps > self._num_at_once and now + gap_s <= latest_s else now
 
     def _post_all(self) -> None:
         while True:
