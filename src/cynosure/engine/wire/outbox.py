@@ -48,7 +48,7 @@ class Outbox:
         self._held: dict[str, list[Event]] = {}
         #: When what is held must leave; None where nothing is.
         self._due_s: float | None = None
-        #: Of each answer under way: when its last step told of it, how long after the one before, which it was.
+        #: Of each answer under way: when its last step told of it, how long after the one before, how many.
         self._paces: dict[tuple[str, str], tuple[float, float, int]] = {}
         self._is_closing = False
         self._thread = threading.Thread(target=self._post_all, name="outbox", daemon=True)
