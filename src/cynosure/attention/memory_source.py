@@ -9,26 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from cynosure.attention.memory_search import KeySearch
 from cynosure.attention.plan import KeyPlan, cumulative
-from cynosure.attention.sources import DenseSource, Source
+from cynosure.attention.sources import DenseSource
 from cynosure.attention.spec import TopK
 from cynosure.core.errors import AttentionError
 
 
 @dataclass(frozen=True, eq=False)
-class MemorySource(Source):
+class MemorySource(DenseSource):
     """Rows of keys and values, of which each query of each head attends to the `num_best` that score highest.
 
     Without a `search` all rows are scored, and biases and padding are seen before anything is chosen. A
     `search` looks at products of keys and queries alone, over all rows; `recall_of` tells what it misses.
     """
 
-    k: Float[Tensor, "rows h d"]
-    v: Float[Tensor, "rows h dv"]
     num_best: int
     search: KeySearch | None = None
 
@@ -36,27 +32,12 @@ class MemorySource(Source):
         """Check that keys, values and search are of one memory."""
         if self.num_best < 1:
             raise AttentionError(f"num_best is {self.num_best}; the limit is 1. Raise it")
-        DenseSource(self.k, self.v)
+        super().__post_init__()
         if self.search is not None and self.search.shape != self.k.shape:
             raise AttentionError(
                 f"the search was built over keys of shape {tuple(self.search.shape)}; this memory's are "
                 f"{tuple(self.k.shape)}. Build it over k"
             )
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """`(num_kv_heads, head_dim, v_head_dim)`."""
-        return self.k.shape[1], self.k.shape[2], self.v.shape[2]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Dtype of keys and values."""
-        return self.k.dtype
-
-    @property
-    def size(self) -> int:
-        """How many rows there are."""
-        return self.k.shape[0]
 
     @property
     def selection(self) -> TopK:
@@ -77,10 +58,4 @@ class MemorySource(Source):
                 "a memory lies outside of a sequence, where no mask reaches; plan its keys with "
                 "is_always_visible=True (keys_for does)"
             )
-        DenseSource(self.k, self.v).check(keys)
-
-    def read(
-        self, keys: KeyPlan, seq: int, start: int, stop: int
-    ) -> tuple[Float[Tensor, "h n d"], Float[Tensor, "h n dv"]]:
-        """Return views of the rows."""
-        return DenseSource(self.k, self.v).read(keys, seq, start, stop)
+        super().check(keys)
