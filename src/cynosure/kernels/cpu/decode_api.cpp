@@ -4,27 +4,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "bfloat16.h"
 #include "isa.h"
 
 CYN_API void cyn_linear_lookup(const CynLinear* linear, const std::int64_t* ids, std::int64_t num_ids, float* out);
 
 namespace cynosure {
 namespace {
-
-float float_of(std::uint16_t bfloat16) {
-  const std::uint32_t bits = static_cast<std::uint32_t>(bfloat16) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-// To nearest, ties to even.
-std::uint16_t rounded(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
-}
 
 void place(const CynDecodeStep& step) {
   step.cu_k[0] = 0;
@@ -75,7 +61,7 @@ void embed(const CynDecodeStep& step) {
   auto* const narrow = static_cast<std::uint16_t*>(step.x);
   if (step.packed != nullptr) {
     cyn_linear_lookup(step.packed, step.token_ids, step.num_seqs, step.unpacked);
-    for (std::int64_t i = 0; is_short && i < count; ++i) narrow[i] = rounded(step.unpacked[i]);
+    for (std::int64_t i = 0; is_short && i < count; ++i) narrow[i] = bf16_of_float(step.unpacked[i]);
     if (!is_short) std::memcpy(wide, step.unpacked, static_cast<std::size_t>(count) * sizeof(float));
   } else {
     const std::int64_t row_bytes = step.hidden_size * (is_short ? 2 : 4);
@@ -85,7 +71,7 @@ void embed(const CynDecodeStep& step) {
   const auto factor = static_cast<float>(step.multiplier);
   for (std::int64_t i = 0; i < count; ++i) {
     if (is_short) {
-      narrow[i] = rounded(float_of(narrow[i]) * factor);
+      narrow[i] = bf16_of_float(float_of_bf16(narrow[i]) * factor);
     } else {
       wide[i] *= factor;
     }

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "bfloat16.h"
 #include "experts_plan.h"
 #include "experts_routing.h"
 #include "pool.h"
@@ -15,23 +16,8 @@ constexpr std::int64_t kRowsAtOnce = 512;  // what lies between the products sta
 constexpr std::int64_t kRowsInTask = 8;
 constexpr std::int64_t kFewFloats = 1 << 14;  // of rows that nobody is woken for
 
-float float_of(std::uint16_t bits) {
-  const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof value);
-  return value;
-}
-
-// To nearest, ties to even.
-std::uint16_t rounded(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
-}
-
 float number_at(const void* p, std::int64_t type, std::int64_t i) {
-  return type == CYN_FLOAT32 ? static_cast<const float*>(p)[i] : float_of(static_cast<const std::uint16_t*>(p)[i]);
+  return type == CYN_FLOAT32 ? static_cast<const float*>(p)[i] : float_of_bf16(static_cast<const std::uint16_t*>(p)[i]);
 }
 
 const char* moved(const void* p, std::int64_t type, std::int64_t count) {
@@ -191,7 +177,7 @@ void add_up_row(const Job& job, std::int64_t row, float* sum) {
   if (call.type == CYN_FLOAT32) {
     std::copy(sum, sum + n, static_cast<float*>(call.out) + row * call.out_stride);
   } else {
-    std::transform(sum, sum + n, static_cast<std::uint16_t*>(call.out) + row * call.out_stride, rounded);
+    std::transform(sum, sum + n, static_cast<std::uint16_t*>(call.out) + row * call.out_stride, bf16_of_float);
   }
 }
 

@@ -16,28 +16,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "bfloat16.h"
 #include "isa.h"
-
-#define CYN_INLINE static inline __attribute__((always_inline, unused))
 
 namespace cynosure {
 namespace CYN_VARIANT {
 
 constexpr int kLanes = 16;
-
-CYN_INLINE float float_of_bf16(std::uint16_t bits) {
-  const std::uint32_t wide = static_cast<std::uint32_t>(bits) << 16;
-  float value;
-  std::memcpy(&value, &wide, sizeof value);
-  return value;
-}
-
-CYN_INLINE std::uint16_t bf16_of_float(float value) {
-  std::uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if ((bits & 0x7fffffffU) > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
-  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
-}
 
 CYN_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
 
