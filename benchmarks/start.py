@@ -24,6 +24,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cynosure.evaluate.results import write_result
@@ -37,11 +39,11 @@ NUM_SECOND_STARTS = 3
 SHAPE = "qwen2.5-0.5b"
 
 
-def seconds_to_answer(home: Path, cores: set[int]) -> float:
-    """Start the server on some cores, wait for its first answer, and stop it."""
+@contextmanager
+def started(home: Path, cores: set[int]) -> Iterator[tuple[str, int]]:
+    """A server on some cores, with its data in `home`: its address and its process, as soon as it listens."""
     environment = os.environ | {"CYNOSURE_HOME": str(home)}
     command = [sys.executable, "-m", "cynosure.cli.main", "serve", "--port", "0"]
-    begun = time.perf_counter()
     server = subprocess.Popen(
         command,
         env=environment,
@@ -51,13 +53,19 @@ def seconds_to_answer(home: Path, cores: set[int]) -> float:
     )
     assert server.stderr is not None
     try:
-        url = server.stderr.readline().split()[-1]
-        answer = first_answer(url, begun + MAX_SECONDS)
-        taken = time.perf_counter() - begun
+        yield server.stderr.readline().split()[-1], server.pid
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(30)
         server.stderr.close()
+
+
+def seconds_to_answer(home: Path, cores: set[int]) -> float:
+    """Start the server on some cores, wait for its first answer, and stop it."""
+    begun = time.perf_counter()
+    with started(home, cores) as (url, _):
+        answer = first_answer(url, begun + MAX_SECONDS)
+        taken = time.perf_counter() - begun
     assert answer["quotes"][0]["object"] == EXPECTED, answer
     return taken
 

@@ -1,108 +1,115 @@
 """Ask the interpreter's documentation held-out questions and score the answers. Knows nothing of tuning.
 
-    python evals/docs_search.py [--set heldout|test|dev] [--write]
+    python -m evals.docs_search [--set heldout|test|faq|dev] [--reference FOLDER] [--ranker FOLDER] [--write]
 
-Prints MRR@10, recall@5 and top-1 of BM25, of the embedder and of the two fused, then how often nothing was
-found where something was asked that the documentation can answer, and where it can't.
+Prints MRR@10, recall@5 and top-1 of words alone (BM25), of the embedder alone, of the two fused without the
+phrases in which people ask, with them, and with the ranker; the same without the reference documentation; how
+often nothing was found where the documentation has an answer, and where it has none; and all of it again
+without the questions that nearly are such a phrase.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 
+from cynosure.cli.local_ranker import load_local_ranker
 from cynosure.core.errors import IndexFault
 from cynosure.evaluate.results import write_result
 from cynosure.models.minilm import load_minilm
 from cynosure.retrieval.index import build_index, open_index
-from cynosure.retrieval.protocols import Embedder
+from cynosure.retrieval.protocols import Embedder, Ranker
 from cynosure.retrieval.python_docs import python_source, read_python_docs
-from cynosure.retrieval.rank import CALIBRATION, WEIGHTS, fuse
-from cynosure.retrieval.search import DocsSearch, Witnesses
+from cynosure.retrieval.rank import Weights, Witnesses, fuse
+from cynosure.retrieval.reference import checked_reference, find_reference
+from cynosure.retrieval.search import DocsSearch
+from evals.docs_search_data import Question, quality, ranked, read_questions, relevant
 
-DATA = Path(__file__).parent / "data"
-DEPTH = 10
 #: Where figures of a split go. Nothing is fitted to these; `dev` is what weights are fitted to.
 RESULTS = {"heldout": "docs_search", "test": "search"}
+#: Fitted to `dev` as well, when there were no phrases and no reference documentation.
+PLAIN = Weights(similarity=15.0, module=3.9, bm25=0.041, length=0.68, depth=-0.525, deprecated=-0.98)
+#: From which cosine a question nearly is a phrase of the index.
+NEAR = 0.9
+
+Ranking = list[int]
 
 
-@dataclass(frozen=True)
-class Question:
-    """A question, and the names that answer it; none where the documentation can't."""
-
-    id: str
-    question: str
-    answers: tuple[str, ...] = ()
+def index_of(folder: Path, reference: Path | None) -> Path:
+    """Where the index with or without the reference documentation lies."""
+    return folder / f"cynosure-docs-eval-{'reference' if reference else 'docstrings'}.sqlite"
 
 
-def read_questions(kind: str, split: str) -> list[Question]:
-    """Read `questions` or `unanswerable` of a split."""
-    lines = (DATA / f"docs_{kind}_{split}.jsonl").read_text().splitlines()
-    rows = [json.loads(line) for line in lines]
-    return [Question(row["id"], row["question"], tuple(row.get("answers", ()))) for row in rows]
-
-
-def relevant(search: DocsSearch, question: Question) -> frozenset[int]:
-    """Positions of the entries that answer a question, under any of their names."""
-    wanted = set(question.answers)
-    entries = search.store.contents.entries
-    return frozenset(n for n, e in enumerate(entries) if wanted & {e.name, *e.aliases})
-
-
-def reciprocal_rank(ranking: Sequence[int], wanted: AbstractSet[int], depth: int = DEPTH) -> float:
-    """One over the place of the first wanted entry among the first `depth`; 0 where there is none."""
-    return next((1 / place for place, entry in enumerate(ranking[:depth], 1) if entry in wanted), 0.0)
-
-
-def ranked(scores: Float32[np.ndarray, " entries"], depth: int = DEPTH) -> list[int]:
-    """The best entries, best first; what a BM25 of 0 says nothing of is left out."""
-    order = np.argsort(-scores, kind="stable")[:depth]
-    return [int(place) for place in order if scores[place] != 0]
-
-
-def quality(rankings: Sequence[Sequence[int]], wanted: Sequence[AbstractSet[int]]) -> dict[str, float]:
-    """MRR@10, recall@5 (an acceptable answer among the first five) and top-1."""
-    places = [reciprocal_rank(ranking, answers) for ranking, answers in zip(rankings, wanted, strict=True)]
-    return {
-        "mrr10": float(np.mean(places)),
-        "recall5": float(np.mean([place >= 1 / 5 for place in places])),
-        "top1": float(np.mean([place == 1 for place in places])),
-    }
-
-
-def open_search(path: Path, embedder: Embedder) -> DocsSearch:
+def open_search(
+    path: Path, embedder: Embedder, reference: Path | None = None, ranker: Ranker | None = None
+) -> DocsSearch:
     """Open the index, or build it and say how long that took."""
+    source = python_source(reference)
     try:
-        store = open_index(path, python_source(), embedder)
+        store = open_index(path, source, embedder)
     except IndexFault as fault:
         print(fault, file=sys.stderr)
         begun = time.perf_counter()
-        build_index(path, read_python_docs(), embedder)
+        build_index(path, read_python_docs(reference=reference), embedder)
         print(f"built in {time.perf_counter() - begun:.1f} s", file=sys.stderr)
-        store = open_index(path, python_source(), embedder)
-    return DocsSearch(store, embedder)
+        store = open_index(path, source, embedder)
+    return DocsSearch(store, embedder, ranker=ranker)
 
 
 def witnesses(search: DocsSearch, embedder: Embedder, questions: Sequence[Question]) -> list[Witnesses]:
-    """What words and vectors say of every entry, a question each."""
+    """What words and vectors say of every object, a question each."""
     vectors = embedder.embed([question.question for question in questions])
     pairs = zip(questions, vectors, strict=True)
     return [search.witnesses(question.question, vector) for question, vector in pairs]
 
 
+def rankings(
+    search: DocsSearch, embedder: Embedder, questions: Sequence[Question]
+) -> dict[str, list[Ranking]]:
+    """The first objects for each question, by what ranks them."""
+    seen = witnesses(search, embedder, questions)
+    return {
+        "bm25_": [ranked(each.bm25) for each in seen],
+        "embedder_": [ranked(each.similarity) for each in seen],
+        "unasked_": [ranked(fuse(each, search.prior, PLAIN)) for each in seen],
+        "fused_": [ranked(fuse(each, search.prior)) for each in seen],
+    }
+
+
+def product_rankings(
+    search: DocsSearch, questions: Sequence[Question]
+) -> tuple[list[Ranking], list[bool], list[float]]:
+    """What a user gets: the first objects, whether they fit, and how long a question took."""
+    places = {entry.name: n for n, entry in reversed(list(enumerate(search.store.contents.entries)))}
+    orders, fits, seconds = [], [], []
+    for question in questions:
+        begun = time.perf_counter()
+        found = search.search(question.question, 10)
+        seconds.append(time.perf_counter() - begun)
+        orders.append([places[hit.name] for hit in found.hits])
+        fits.append(found.fits)
+    return orders, fits, seconds
+
+
+def nearest_phrase(search: DocsSearch, embedder: Embedder, questions: Sequence[Question]) -> list[float]:
+    """The cosine of each question's closest phrase in the index."""
+    phrases = search.store.contents.phrase_vectors
+    if phrases is None or not len(phrases):
+        return [0.0] * len(questions)
+    vectors = embedder.embed([question.question for question in questions])
+    return (vectors @ phrases.T).max(axis=1).tolist()
+
+
 def evaluate(search: DocsSearch, embedder: Embedder, split: str) -> dict[str, object]:
-    """All figures of one split."""
+    """All figures of one split on one index."""
     questions = read_questions("questions", split)
     wanted = [relevant(search, question) for question in questions]
     lost = [question.id for question, answers in zip(questions, wanted, strict=True) if not answers]
@@ -110,67 +117,111 @@ def evaluate(search: DocsSearch, embedder: Embedder, split: str) -> dict[str, ob
         raise SystemExit(
             f"no answer of {', '.join(lost)} is documented in this Python; no figure would be true."
         )
-    seen = witnesses(search, embedder, questions)
-    fused = [fuse(each.similarity, each.bm25, search.prior, WEIGHTS) for each in seen]
-    found = quality([ranked(scores) for scores in fused], wanted)
-    by_words = quality([ranked(each.bm25) for each in seen], wanted)
-    by_vectors = quality([ranked(each.similarity) for each in seen], wanted)
-    nothing = witnesses(search, embedder, read_questions("unanswerable", split))
-    refused = [_refuses(search, each) for each in nothing]
-    wrongly = [_refuses(search, each) for each in seen]
+    orders, fits, seconds = product_rankings(search, questions)
+    rows = {"": orders, **rankings(search, embedder, questions)}
+    near = nearest_phrase(search, embedder, questions)
+    far = [place for place, cosine in enumerate(near) if cosine <= NEAR]
+    metrics: dict[str, object] = {"questions": len(questions)}
+    for prefix, found in rows.items():
+        metrics |= {f"{prefix}{name}": value for name, value in quality(found, wanted).items()}
+    metrics["near_phrases"] = len(questions) - len(far)
+    unlike = quality([orders[n] for n in far], [wanted[n] for n in far])
+    metrics |= {f"unlike_phrases_{name}": value for name, value in unlike.items()}
+    metrics["answerable_refused"] = 1 - float(np.mean(fits))
+    metrics["question_ms"] = 1e3 * float(np.median(seconds))
+    nothing = read_questions("unanswerable", split)
+    if nothing:
+        _, fits, _ = product_rankings(search, nothing)
+        metrics |= {"unanswerable": len(nothing), "unanswerable_refused": 1 - float(np.mean(fits))}
+    return metrics
+
+
+def about(search: DocsSearch, embedder: Embedder, ranker: Ranker | None) -> dict[str, object]:
+    """What was asked: the index and the models."""
+    contents = search.store.contents
     return {
-        "split": split,
-        "questions": len(questions),
-        **found,
-        **{f"bm25_{name}": value for name, value in by_words.items()},
-        **{f"embedder_{name}": value for name, value in by_vectors.items()},
-        "gain_over_bm25": found["mrr10"] - by_words["mrr10"],
-        "unanswerable": len(nothing),
-        "unanswerable_refused": float(np.mean(refused)),
-        "answerable_refused": float(np.mean(wrongly)),
-        "threshold": CALIBRATION.threshold,
-        "entries": len(search.store.contents.entries),
-        "passages": len(search.store.contents.passages),
+        "threshold": search.calibration.threshold,
+        "entries": search.num_objects,
+        "passages": len(contents.passages),
+        "phrases": len(contents.phrases),
+        "index_mb": search.store.num_bytes / 1e6,
         "embedder": embedder.model_id,
+        "ranker": ranker.model_id if ranker else "none",
     }
 
 
-def _refuses(search: DocsSearch, seen: Witnesses) -> bool:
-    scores = fuse(seen.similarity, seen.bm25, search.prior, WEIGHTS)
-    return float(scores.max()) < CALIBRATION.threshold
+def show(title: str, metrics: Mapping[str, object]) -> None:
+    """Print one table."""
+    print(f"\n{title}: {metrics['questions']} questions")
+    print(f"{'':24}{'MRR@10':>8}{'recall@5':>10}{'top-1':>8}")
+    labels = {
+        "BM25": "bm25_",
+        "embedder": "embedder_",
+        "fused, no phrases": "unasked_",
+        "fused": "fused_",
+        "whole": "",
+        "whole, unlike a phrase": "unlike_phrases_",
+    }
+    for label, prefix in labels.items():
+        row = [float(str(metrics[prefix + name])) for name in ("mrr10", "recall5", "top1")]
+        print(f"{label:24}{row[0]:8.3f}{row[1]:10.3f}{row[2]:8.3f}")
+    print(f"{metrics['near_phrases']} questions nearly are a phrase (cosine over {NEAR})")
+    refused = f"nothing fits: {metrics['answerable_refused']:.0%} of the questions"
+    if "unanswerable" in metrics:
+        refused += f", {metrics['unanswerable_refused']:.0%} of {metrics['unanswerable']} unanswerable ones"
+    print(f"{refused}; {metrics['question_ms']:.0f} ms a question")
 
 
-def show(metrics: dict[str, object]) -> None:
-    print(f"{metrics['split']}: {metrics['questions']} questions, {metrics['entries']} objects, "
-          f"{metrics['passages']} passages, {metrics['embedder']}")  # fmt: skip
-    print(f"{'':12}{'MRR@10':>8}{'recall@5':>10}{'top-1':>8}")
-    for label, prefix in (("BM25", "bm25_"), ("embedder", "embedder_"), ("fused", "")):
-        row = [metrics[prefix + name] for name in ("mrr10", "recall5", "top1")]
-        print(f"{label:12}{row[0]:8.3f}{row[1]:10.3f}{row[2]:8.3f}")
-    print(f"nothing fits: {metrics['unanswerable_refused']:.0%} of {metrics['unanswerable']} unanswerable, "
-          f"{metrics['answerable_refused']:.0%} of {metrics['questions']} answerable questions")  # fmt: skip
+def all_figures(
+    split: str, folder: Path, embedder: Embedder, reference: Path | None, ranker: Ranker | None
+) -> dict[str, object]:
+    """The figures of a split, and under `no_reference_` those without the reference documentation."""
+    metrics: dict[str, object] = {"split": split, "with_reference": reference is not None}
+    for prefix, pages in {"": reference, "no_reference_": None}.items():
+        if prefix and reference is None:
+            break
+        search = open_search(index_of(folder, pages), embedder, pages, ranker)
+        if not prefix:
+            metrics |= about(search, embedder, ranker)
+        for part, name in (("", split), ("faq_", "faq")) if split == "test" else (("", split),):
+            figures = evaluate(search, embedder, name)
+            show(f"{name}, {'with' if pages else 'without'} the reference documentation", figures)
+            # How long a question took is told and not kept: other processes may run beside it.
+            kept = {key: value for key, value in figures.items() if key != "question_ms"}
+            metrics |= {f"{prefix}{part}{key}": value for key, value in kept.items()}
+        search.store.close()
+    gain = float(str(metrics["mrr10"])) - float(str(metrics["bm25_mrr10"]))
+    return metrics | {"gain_over_bm25": gain}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--set", choices=(*RESULTS, "dev"), default="heldout")
+    parser.add_argument("--set", choices=(*RESULTS, "faq", "dev"), default="heldout")
     parser.add_argument("--write", action="store_true", help="write results/{docs_search,search}.json")
     parser.add_argument("--dtype", default="auto", help="what the embedder computes in")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--index", type=Path, default=Path(tempfile.gettempdir()) / "cynosure-docs-eval.sqlite"
-    )
+    parser.add_argument("--indexes", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--reference", type=Path, help="the reference documentation; else where it is usual")
+    parser.add_argument("--no-reference", action="store_true")
+    parser.add_argument("--no-ranker", action="store_true")
+    parser.add_argument("--ranker", type=Path, help="a ranker's folder; else the pack's")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     embedder = load_minilm(chosen.dtype)
-    metrics = evaluate(open_search(chosen.index, embedder), embedder, chosen.set)
-    show(metrics)
+    reference = None
+    if not chosen.no_reference:
+        named = chosen.reference
+        reference = checked_reference(named) if named else find_reference(os.environ)
+    ranker = None if chosen.no_ranker else load_local_ranker(chosen.ranker)
+    metrics = all_figures(chosen.set, chosen.indexes, embedder, reference, ranker)
     if chosen.write:
         if chosen.set not in RESULTS:
             raise SystemExit(
                 f"figures of {chosen.set!r} are not written; choose --set {' or '.join(RESULTS)}."
             )
-        write_result(RESULTS[chosen.set], metrics, f"python evals/docs_search.py --set {chosen.set} --write")
+        named = " --reference FOLDER" if chosen.reference else ""
+        command = f"python -m evals.docs_search --set {chosen.set}{named} --write"
+        write_result(RESULTS[chosen.set], metrics, command)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
+from tests.browser.served_page import page_services
 from tests.browser.webdriver import Browser, chromium
+from tests.server.fakes import serving
 
 
 @pytest.fixture(scope="session")
@@ -27,5 +28,8 @@ def browser(window: Browser) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def index_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("index")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of all that the views need."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(lambda _: page_services(folder), wait_s=150) as address:
+        yield address

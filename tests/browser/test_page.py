@@ -1,185 +1,157 @@
-"""The page in real Chromium, over the real server, embedder and search."""
+"""The page in real Chromium: views, keys, widths, schemes, and a server that loads or is gone."""
 
 from __future__ import annotations
 
-import heapq
-import inspect
-import os
-import re
+import socket
 import threading
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from cynosure.cli.assembly import ServeOptions, assemble
-from cynosure.cli.home import data_home
-from cynosure.cli.python_docs import PythonDocs, ThreadedDocs
-from cynosure.models.minilm import load_minilm
-from cynosure.retrieval import DocsSearch, build_index, open_index, read_python_docs
 from cynosure.server.runtime import Report
-from cynosure.server.services import Answer, Attended, Quote, Services
-from tests.browser.webdriver import ENTER, Browser
-from tests.server.fakes import CREATED, FakeStore, services, serving
+from cynosure.server.services import Services
+from cynosure.server.settings import ServerSettings
+from tests.browser.webdriver import ENTER, TAB, Browser
+from tests.server.fakes import services, serving
 from tests.server.keyrings import ANNA, guarded
 
 pytestmark = pytest.mark.browser
 
-#: Set to write the screenshot of the documentation, over the whole index instead of a small one.
-SCREENSHOT = "CYNOSURE_SCREENSHOT"
-SHOWN = Path(__file__).parents[2] / "docs" / "images" / "ask.png"
-SOME_MODULES = {"heapq", "functools", "shlex", "itertools", "bisect", "textwrap", "json", "csv", "builtins"}
-
-MERGE = "how do I merge sorted iterables"
-SOURDOUGH = "which sourdough flour rises best"
-
-
-def _small_docs(folder: Path) -> Services:
-    """The real thing over the documentation of a few modules, which takes seconds to index."""
-    documentation = read_python_docs()
-    some = tuple(entry for entry in documentation.entries if entry.module in SOME_MODULES)
-    embedder = load_minilm()
-    path = folder / "small.sqlite"
-    build_index(path, replace(documentation, entries=some), embedder)
-    docs = PythonDocs(DocsSearch(open_index(path, documentation.source, embedder), embedder), embedder)
-    return Services({}, {docs.name: ThreadedDocs(docs)}, {}, CREATED)
-
-
-@pytest.fixture(scope="module")
-def url(index_folder: Path) -> Iterator[str]:
-    def load(report: Report) -> Services:
-        if SCREENSHOT in os.environ:
-            return assemble(ServeOptions(data_home(os.environ) / "index"), report)
-        return _small_docs(index_folder)
-
-    with serving(load, wait_s=150) as address:
-        yield address
-
-
-def _ask(browser: Browser, question: str) -> None:
-    browser.run("document.getElementById('question').value = ''")
-    browser.type("#question", question + ENTER)
+VIEWS = ("ask", "search", "code", "inspect")
+ASKED = "#ask?q=how+do+I+merge+sorted+iterables"
+#: Elements that can be used and have no name that is read out.
+NAMELESS = """
+const named = e => e.labels?.length || e.textContent.trim() || e.getAttribute('aria-label');
+return [...document.querySelectorAll('a, input, button, progress, select, textarea, dialog, [role]')]
+  .filter(e => !named(e) && !e.getAttribute('aria-labelledby') && !e.matches('[role=status], [role=alert]'))
+  .map(e => e.outerHTML)
+"""
+CONTRASTS = """
+const probe = document.body.appendChild(document.createElement('i'));
+const light = name => {
+  probe.style.color = `var(--${name})`;
+  const parts = getComputedStyle(probe).color.match(/[0-9.]+/g).slice(0, 3).map(part => {
+    const share = part / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+};
+const found = {};
+const pairs = ['ink quiet deep alarm'.split(' ').map(ink => [ink, 'paper']),
+  'ink quiet deep alarm'.split(' ').map(ink => [ink, 'sheet']), [['deep-ink', 'deep']]].flat();
+for (const [ink, sheet] of pairs) {
+  const [a, b] = [light(ink), light(sheet)].sort((x, y) => y - x);
+  found[`${ink} on ${sheet}`] = (a + 0.05) / (b + 0.05);
+}
+probe.remove();
+return found;
+"""
 
 
-def test_a_question_gets_cards_that_quote_verbatim(browser: Browser, url: str) -> None:
+def test_views_are_in_the_address_and_back_works(browser: Browser, url: str) -> None:
     browser.open(url)
-    browser.wait(lambda: browser.is_shown("#question") and not browser.is_shown("#loading"))
-    _ask(browser, MERGE)
-    browser.wait(lambda: browser.is_shown(".card"))
-    assert browser.texts(".object")[0] == "heapq.merge"
-    assert browser.texts(".kind")[0] == "function"
-    assert browser.texts(".signature")[0] == str(inspect.signature(heapq.merge))
-    place = re.fullmatch(
-        r"heapq\.merge, characters (\d+)–(\d+) of its docstring", browser.texts(".citation")[0]
-    )
-    assert place is not None
-    doc = heapq.merge.__doc__
-    assert doc is not None
-    quoted = browser.run("return document.querySelector('.quote').textContent")
-    assert quoted == doc[int(place[1]) : int(place[2])]
-    marks = browser.texts("li:first-child mark")
-    assert marks
-    assert all(mark in doc for mark in marks)
-    weights = browser.run(
-        "return [...document.querySelectorAll('.card mark')].map(m => +m.style.getPropertyValue('--weight'))"
-    )
-    assert isinstance(weights, list)
-    assert max(weights) == 1
-    assert min(weights) >= 0.2
-    assert "attended to" in browser.texts("#legend")[0]
-    assert re.fullmatch(r"\d+ passages? in \d+\.\d\d s", browser.texts("#status")[0])
-    assert browser.run("return location.search") == f"?q={MERGE.replace(' ', '%20')}"
-    if SCREENSHOT in os.environ:
-        SHOWN.parent.mkdir(exist_ok=True)
-        browser.run("document.activeElement.blur()")
-        browser.screenshot(SHOWN)
+    for name in VIEWS:
+        browser.click(f"nav a[href='#{name}']")
+        browser.wait(lambda name=name: browser.is_shown(f"#view-{name}"))
+        shown = [view for view in VIEWS if browser.is_shown(f"#view-{view}")]
+        assert shown == [name]
+        current = browser.run("return document.querySelector('[aria-current=page]').hash")
+        assert current == f"#{name}"
+        assert "Cynosure" in str(browser.run("return document.title"))
+    for name in VIEWS[-2::-1]:
+        browser.back()
+        browser.wait(lambda name=name: browser.is_shown(f"#view-{name}"))
 
 
-def test_a_question_that_nothing_fits_is_told_so(browser: Browser, url: str) -> None:
-    browser.open(url)
-    _ask(browser, SOURDOUGH)
-    browser.wait(lambda: browser.is_shown("#nothing"))
-    assert not browser.is_shown("#answer")
-    assert re.search(r"scores 0\.\d+; below 0\.5", browser.texts("#reason")[0])
-    _ask(browser, MERGE)
-    browser.wait(lambda: browser.is_shown(".card"))
-    assert not browser.is_shown("#nothing")
+def test_what_was_typed_stays_while_views_change(browser: Browser, url: str) -> None:
+    browser.open(f"{url}/#code")
+    browser.type("#text", "typed = 1")
+    browser.click("nav a[href='#inspect']")
+    browser.type("#parts textarea", "typed too")
+    browser.click("nav a[href='#code']")
+    assert "typed = 1" in str(browser.run("return document.getElementById('text').value"))
+    assert "typed too" in str(browser.run("return document.querySelector('#parts textarea').value"))
 
 
-def test_an_answer_can_be_linked_to_and_gone_back_to(browser: Browser, url: str) -> None:
-    browser.open(f"{url}/?q={MERGE.replace(' ', '+')}")
-    browser.wait(lambda: browser.is_shown(".card"))
-    assert browser.run("return document.getElementById('question').value") == MERGE
-    browser.click("#examples button:nth-of-type(3)")
-    browser.wait(lambda: browser.texts(".object")[:1] not in ([], ["heapq.merge"]))
-    browser.run("history.back()")
-    browser.wait(lambda: browser.texts(".object")[:1] == ["heapq.merge"])
-    assert browser.run("return document.getElementById('question').value") == MERGE
-
-
-def test_it_can_be_used_by_keyboard_and_by_ear(browser: Browser, url: str) -> None:
-    browser.open(url)
-    assert browser.run("return document.activeElement.id") == "question"
-    browser.run("document.activeElement.blur()")
-    browser.press("/")
-    assert browser.run("return document.activeElement.id") == "question"
-    nameless = browser.run(
-        "return [...document.querySelectorAll('input, button, progress')]"
-        ".filter(e => !(e.labels?.length || e.textContent.trim())).map(e => e.outerHTML)"
-    )
-    assert nameless == []
-    assert browser.run("return document.getElementById('status').getAttribute('aria-live')") == "polite"
+@pytest.mark.parametrize("name", VIEWS)
+def test_it_can_be_used_by_keyboard_and_by_ear(browser: Browser, url: str, name: str) -> None:
+    browser.open(f"{url}/#{name}")
+    browser.wait(lambda: not browser.is_shown("#loading") and browser.texts("select.stores option"))
+    field = browser.run("return document.activeElement.closest('.view').id")
+    assert field == f"view-{name}"
+    assert browser.run(NAMELESS) == []
+    seen = "return [...document.querySelectorAll('h1')].filter(e => e.checkVisibility()).length"
+    assert browser.run(seen) == 1
+    status = f"return document.querySelector('#view-{name} .status').getAttribute('aria-live')"
+    assert browser.run(status) == "polite"
     assert browser.run("return document.documentElement.lang") == "en"
-    levels = browser.run("return [...document.querySelectorAll('h1, h2, h3')].map(e => e.tagName)")
-    assert isinstance(levels, list)
-    assert levels.count("H1") == 1
+    browser.run("document.activeElement.blur(); document.body.focus(); scrollTo(0, 0)")
+    browser.run("document.querySelector('.skip').focus()")
+    assert browser.is_shown(".skip:focus")
+    browser.press(ENTER)
+    assert browser.run("return document.activeElement.id") == "content"
+    assert browser.run("return location.hash") == f"#{name}"
+    browser.press("/")
+    assert browser.run("return document.activeElement.closest('.view')?.id") == f"view-{name}"
+
+
+def test_every_field_of_a_view_is_reached_by_tab_and_shows_it(browser: Browser, url: str) -> None:
+    browser.open(f"{url}/#inspect")
+    browser.wait(lambda: browser.texts(".setting option[value=tiny]"))
+    wanted = browser.run(
+        "return [...document.querySelectorAll('#view-inspect :is(textarea, input, select, button)')]"
+        ".filter(e => e.checkVisibility()).length"
+    )
+    assert isinstance(wanted, int)
+    assert wanted > 12
+    browser.run("document.querySelector('#parts textarea').focus()")
+    outlined = "return getComputedStyle(document.activeElement).outlineStyle !== 'none'"
+    for at in range(wanted):
+        assert browser.run("return document.activeElement.closest('#view-inspect') !== null"), at
+        assert browser.run(outlined), browser.run("return document.activeElement.outerHTML")
+        browser.press(TAB)
+    assert browser.run("return document.activeElement.closest('#view-inspect')") is None
 
 
 def test_everything_comes_from_this_server(browser: Browser, url: str) -> None:
-    browser.open(f"{url}/?q=merge")
-    browser.wait(lambda: browser.is_shown("#answer") or browser.is_shown("#nothing"))
+    browser.open(f"{url}/#ask?q=merge")
+    browser.wait(lambda: browser.is_shown("#view-ask .card") or browser.is_shown("#view-ask .nothing"))
     loaded = browser.run("return performance.getEntriesByType('resource').map(e => e.name)")
     assert isinstance(loaded, list)
-    assert len(loaded) >= 6
+    assert len(loaded) >= 20
     assert [name for name in loaded if not name.startswith(f"{url}/")] == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1100])
-def test_nothing_runs_over_the_edge(browser: Browser, url: str, scheme: str, width: int) -> None:
+@pytest.mark.parametrize("name", VIEWS)
+def test_nothing_runs_over_the_edge(browser: Browser, url: str, name: str, scheme: str, width: int) -> None:
     browser.prefer(scheme)
     browser.resize(width, 900)
-    browser.open(f"{url}/?q={MERGE.replace(' ', '+')}")
-    browser.wait(lambda: browser.is_shown(".card"))
+    asked = f"{url}/{ASKED}&source=1" if name == "ask" else f"{url}/#{name}"
+    browser.open(f"{url}/#search?q=sort" if name == "search" else asked)
+    ready = {"ask": "#source", "search": "#view-search .card", "code": "#text", "inspect": ".setting"}[name]
+    browser.wait(lambda: browser.is_shown(ready))
+    if name == "code":
+        browser.press(TAB)
+        browser.wait(lambda: "Suggested" in browser.texts("#view-code .status")[0])
     assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    box = "const box = document.querySelector(arguments[0]).getBoundingClientRect();"
+    assert browser.run(f"{box} return box.left >= 0 && box.right <= innerWidth", ready)
     paper = browser.run("return getComputedStyle(document.body).backgroundColor")
     assert paper == {"light": "rgb(251, 250, 247)", "dark": "rgb(20, 23, 28)"}[scheme]
     browser.prefer("light")
 
 
-class _Hostile(FakeStore):
-    """Quotes markup, and characters that JavaScript counts as two."""
-
-    async def ask(self, question: str, max_results: int) -> Answer:
-        text = "🙂🙂 <img src=x onerror=alert(1)> 𝒜𝒷 end"
-        start = text.index("𝒜𝒷")
-        quote = Quote(text, "<b>a</b>", "<i>", "(<u>)", 3, 40, 0.9, 0.9, (Attended(start, start + 2, 1.0),))
-        return Answer(True, "", (quote,), 0.9, 0.5)
-
-
-def test_data_is_shown_as_text_and_offsets_count_characters(browser: Browser) -> None:
-    made = replace(services(), stores={"fake-docs": _Hostile()})
-    with serving(lambda _: made) as address:
-        browser.open(f"{address}/?q=x")
-        browser.wait(lambda: browser.is_shown(".card"))
-        assert browser.texts("mark") == ["𝒜𝒷"]
-        assert browser.texts(".quote") == ["🙂🙂 <img src=x onerror=alert(1)> 𝒜𝒷 end"]
-        assert browser.texts(".object") == ["<b>a</b>"]
-        assert (
-            browser.run("return document.querySelectorAll('.card img, .card b, .card i, .card u').length")
-            == 0
-        )
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_on_what_they_stand_on(browser: Browser, url: str, scheme: str) -> None:
+    """The contrast that WCAG asks of text, 4.5 to 1, for each ink on each sheet."""
+    browser.prefer(scheme)
+    browser.open(url)
+    found = browser.run(CONTRASTS)
+    browser.prefer("light")
+    assert isinstance(found, dict)
+    assert len(found) == 9
+    assert {pair: ratio for pair, ratio in found.items() if ratio < 4.5} == {}
 
 
 def test_the_policy_stops_what_is_not_ours_and_the_log_would_show_it(browser: Browser) -> None:
@@ -205,29 +177,58 @@ def test_it_waits_while_the_server_loads_and_asks_then(browser: Browser) -> None
         return services()
 
     with serving(load, wait=False) as address:
-        browser.open(f"{address}/?q=merge")
+        browser.open(f"{address}/#ask?q=merge")
         browser.wait(lambda: browser.texts("#stage") == ["Indexing passages: 300 of 1000"])
         assert browser.run("return document.getElementById('progress').position") == 0.3
-        assert not browser.is_shown("#answer")
+        assert not browser.is_shown("#view-ask .found")
         may_end.set()
         browser.wait(lambda: browser.is_shown(".card"))
         assert not browser.is_shown("#loading")
         browser.log()  # Chromium notes each 503 of /ready
 
 
-def test_a_server_that_has_gone_is_said(browser: Browser) -> None:
-    with serving(lambda _: services()) as address:
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_server_that_has_gone_is_said_and_one_that_is_back_is_asked_again(browser: Browser) -> None:
+    settings = ServerSettings(port=_free_port())
+    with serving(lambda _: services(), settings) as address:
         browser.open(address)
-        browser.wait(lambda: not browser.is_shown("#loading"))
-    _ask(browser, "merge")
-    browser.wait(lambda: browser.is_shown("#failure"))
-    assert "does not answer" in browser.texts("#failure-text")[0]
-    browser.log()  # Chromium notes the refused connection
+        browser.wait(lambda: not browser.is_shown("#loading") and browser.texts("select.stores option"))
+    browser.type("#question", "merge" + ENTER)
+    browser.wait(lambda: browser.is_shown("#gone"))
+    assert "does not answer" in browser.texts("#gone p")[0]
+    assert browser.run("return document.getElementById('question').value") == "merge"
+    browser.click("nav a[href='#code']")
+    browser.type("#text", "typed meanwhile")
+    assert browser.is_shown("#gone")
+    browser.click("nav a[href='#ask']")
+    browser.run("history.go(-2)")
+    with serving(lambda _: services(), settings):
+        browser.click("#retry")
+        browser.wait(lambda: browser.is_shown("#view-ask .card"))
+        assert not browser.is_shown("#gone")
+        assert "typed meanwhile" in str(browser.run("return document.getElementById('text').value"))
+    browser.log()  # Chromium notes each refused connection
+
+
+@pytest.mark.parametrize("name", ["code", "inspect"])
+def test_every_view_says_that_the_server_has_gone(browser: Browser, name: str) -> None:
+    with serving(lambda _: services()) as address:
+        browser.open(f"{address}/#{name}")
+        browser.wait(lambda: browser.texts("select.stores option"))
+    browser.click("#complete" if name == "code" else "#inspect-form .main-button")
+    browser.wait(lambda: browser.is_shown("#gone") or browser.is_shown(f"#view-{name} .failure"))
+    assert browser.is_shown("#gone") or "No model" in browser.texts(f"#view-{name} .failure p")[0]
+    browser.log()
 
 
 def test_a_server_with_keys_is_given_one_that_is_asked_for_once(browser: Browser) -> None:
     with guarded() as address:
-        browser.open(f"{address}/?q=merge")
+        browser.open(f"{address}/#ask?q=merge")
         browser.wait(lambda: browser.is_shown("#key-needed"))
         assert not browser.is_shown("#loading")
         assert browser.texts("#key-text") == ["This server answers who has an API key."]
@@ -241,7 +242,7 @@ def test_a_server_with_keys_is_given_one_that_is_asked_for_once(browser: Browser
         browser.wait(lambda: browser.is_shown(".card"))
         assert not browser.is_shown("#key-needed")
         assert browser.run("return document.getElementById('key').value") == ""
-        browser.open(f"{address}/?q=sort")
+        browser.run("location.hash = '#ask?q=sort'")
         browser.wait(lambda: browser.is_shown(".card"))
         assert not browser.is_shown("#key-needed")
         assert browser.run("return localStorage.length + document.cookie.length") == 0

@@ -25,7 +25,8 @@ FLAGS = [
     "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb",
 ]  # fmt: skip
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's own key
-ENTER = "\ue007"
+ENTER, TAB, ESCAPE, SHIFT, CONTROL = "\ue007", "\ue004", "\ue00c", "\ue008", "\ue009"
+LEFT, RIGHT, END = "\ue012", "\ue014", "\ue010"
 
 
 class Browser:
@@ -37,6 +38,12 @@ class Browser:
 
     def open(self, url: str) -> None:
         self._post("/url", url=url)
+
+    def back(self) -> None:
+        self._post("/back")
+
+    def forward(self) -> None:
+        self._post("/forward")
 
     def run(self, script: str, *values: object) -> object:
         """Run the body of a function in the page; `values` are its `arguments`."""
@@ -52,9 +59,10 @@ class Browser:
         assert isinstance(found, dict)
         self._post(f"/element/{found[ELEMENT]}/click")
 
-    def press(self, key: str) -> None:
-        """Press a key wherever the focus is."""
-        actions = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
+    def press(self, *keys: str) -> None:
+        """Press keys together, wherever the focus is."""
+        actions = [{"type": "keyDown", "value": key} for key in keys]
+        actions += [{"type": "keyUp", "value": key} for key in reversed(keys)]
         self._post("/actions", actions=[{"type": "key", "id": "keys", "actions": actions}])
 
     def texts(self, selector: str) -> list[str]:
@@ -75,9 +83,9 @@ class Browser:
         assert isinstance(entries, list)
         return [f"{entry['level']}: {entry['message']}" for entry in entries]
 
-    def resize(self, width: int, height: int) -> None:
+    def resize(self, width: int, height: int, scale: float = 2) -> None:
         self._post("/goog/cdp/execute", cmd="Emulation.setDeviceMetricsOverride", params={
-            "width": width, "height": height, "deviceScaleFactor": 2, "mobile": False,
+            "width": width, "height": height, "deviceScaleFactor": scale, "mobile": False,
         })  # fmt: skip
 
     def prefer(self, scheme: str) -> None:

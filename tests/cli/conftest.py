@@ -1,7 +1,8 @@
-"""Make what the commands need: a small index with the real embedder, a tiny decoder. Knows no command."""
+"""Make what the commands need: a small index with the real embedder, tiny decoders. Knows no command."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import torch
 import transformers
 
-from cynosure.cli.python_docs import index_path
+from cynosure.cli.editor.local_filler import LocalFiller, load_filler
+from cynosure.cli.python_docs import index_path, reference_of
 from cynosure.models.embedder import Embedder
+from cynosure.models.fill_in import FORMS
 from cynosure.models.minilm import load_minilm
 from cynosure.retrieval import build_index, read_python_docs
 from tests.models.tiny_tokenizers import byte_level, write
@@ -27,7 +30,7 @@ def embedder() -> Embedder:
 def index_folder(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -> Path:
     """An index of a few modules, where the commands look for the index of all."""
     folder = tmp_path_factory.mktemp("index")
-    documentation = read_python_docs()
+    documentation = read_python_docs(reference=reference_of(None))
     some = tuple(entry for entry in documentation.entries if entry.module in SOME_MODULES)
     assert len(some) > 20
     build_index(index_path(folder), replace(documentation, entries=some), embedder)
@@ -56,6 +59,39 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, oracle: transformers.Ll
     folder = tmp_path_factory.mktemp("tiny-llama")
     oracle.save_pretrained(folder)
     return write(folder, byte_level())
+
+
+@pytest.fixture(scope="session")
+def gap_oracle() -> transformers.LlamaForCausalLM:
+    torch.manual_seed(5)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    config = transformers.LlamaConfig(
+        vocab_size=329, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=0,
+    )  # fmt: skip
+    model = transformers.LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
+    return model
+
+
+@pytest.fixture(scope="session")
+def gap_model(tmp_path_factory: pytest.TempPathFactory, gap_oracle: transformers.LlamaForCausalLM) -> Path:
+    """A random-weight Llama whose tokenizer knows gaps as Qwen's and the pack's do."""
+    folder = tmp_path_factory.mktemp("tiny-gaps")
+    gap_oracle.save_pretrained(folder)
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens([*FORMS[0].tokens, FORMS[0].ends[0]])
+    return write(folder, tokenizer)
+
+
+@pytest.fixture(scope="module")
+def filler(gap_model: Path) -> Iterator[LocalFiller]:
+    filler = load_filler(str(gap_model), "float32")
+    yield filler
+    filler.close()
 
 
 def continuation(oracle: transformers.LlamaForCausalLM, prompt: str, count: int) -> list[int]:

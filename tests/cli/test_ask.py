@@ -9,9 +9,14 @@ from rich.text import Span
 from cynosure.cli.ask import marked
 from cynosure.cli.main import main
 from cynosure.server.schemas.ask import AskResponse
-from cynosure.server.services import Attended
+from cynosure.server.services import Attended, Highlight
 
 MERGE = "how do I merge sorted iterables"
+
+
+@pytest.fixture(autouse=True)
+def _without_a_ranker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cynosure.cli.documentation.packed_ranker", lambda: None)
 
 
 def test_quotes_are_printed_plain_where_nobody_looks(
@@ -37,7 +42,7 @@ def test_json_is_what_the_server_answers(index_folder: Path, capsys: pytest.Capt
 
 def test_nothing_fits_is_an_answer(index_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ask", "which sourdough flour rises best", "--index-dir", str(index_folder)]) == 0
-    assert capsys.readouterr().out.startswith("Nothing fits.\nThe best passage scores 0.")
+    assert capsys.readouterr().out.startswith("The documents do not say.\nThe best passage scores 0.")
 
 
 @pytest.mark.parametrize(("question", "words"), [("", "empty"), ("x" * 10**6, "limit is 2000")])
@@ -61,6 +66,8 @@ def test_words_are_styled_by_what_they_got() -> None:
     text = marked("[bold]a b c", (Attended(0, 6, 0.1), Attended(7, 8, 0.4), Attended(9, 10, 1.0)))
     assert text.plain == "[bold]a b c"
     assert text.spans == [Span(7, 8, "underline"), Span(9, 10, "bold underline")]
+    answers = marked("a b c", (Attended(0, 1, 1.0),), Highlight(2, 5))
+    assert answers.spans == [Span(2, 5, "bold"), Span(0, 1, "bold underline")]
 
 
 def test_the_index_says_what_it_holds(

@@ -24,7 +24,7 @@ from tests.models.gguf_vocabularies import byte_level_metadata, cut_like
 from tests.models.tiny_embedders import write_encoder
 from tests.server.local_ranker import load_ranker
 
-LOADED = ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 (index)", "tiny", "labels")
+LOADED = ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2 (index)", "ranker", "tiny", "labels")
 MERGE = "how do I merge sorted iterables"
 
 #: Serves for real, and asks each kind of model; says which heavy packages came along.
@@ -37,7 +37,7 @@ from cynosure.engine.sampling import SamplingParams
 from cynosure.server.services import Generation
 
 index, checkpoint = map(Path, sys.argv[1:])
-options = ServeOptions(index, (ServedModel("tiny", str(checkpoint)),))
+options = ServeOptions(index, (ServedModel("tiny", str(checkpoint)),), with_own_docs=True)
 services = assemble(options, lambda stage, done, total: None)
 
 async def ask():
@@ -45,7 +45,7 @@ async def ask():
     asked = Generation(tuple(model.encode("a star")), SamplingParams(max_tokens=3))
     tokens = [token async for together in model.complete(asked) for token in together]
     vectors = await services.embedder("all-MiniLM-L6-v2").embed(["a star"])
-    answer = await services.store("python-docs").ask("how do I merge sorted iterables", 1)
+    answer = await services.store("documents").ask("how hot is the oven for the loaf", 1)
     return len(tokens) >= 3 and vectors.vectors.shape == (1, 384) and answer.quotes[0].attended
 
 assert asyncio.run(ask())
@@ -102,7 +102,7 @@ def test_everything_is_put_together(services: Services) -> None:
     assert list(services.embedders) == ["all-MiniLM-L6-v2"]
     assert list(services.stores) == ["python-docs", "documents"]
     assert list(services.completers) == ["tiny"]
-    assert list(services.rankers) == ["labels"]
+    assert list(services.rankers) == ["ranker", "labels"]
     assert services.engine is not None
     assert services.engine.is_up
 
@@ -185,6 +185,7 @@ def test_a_gguf_file_is_served_with_its_tokenizer_and_template(tmp_path: Path) -
         services.close()
 
 
+@pytest.mark.usefixtures("services")  # which index the note
 def test_the_server_s_process_has_no_torch_while_it_serves(index_folder: Path, checkpoint: Path) -> None:
     command = [sys.executable, "-c", SERVE_WITHOUT_TORCH, str(index_folder), str(checkpoint)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

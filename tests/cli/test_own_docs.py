@@ -20,6 +20,11 @@ BREAD = (
 QUESTION = "how hot must the oven be for the loaf"
 
 
+@pytest.fixture(autouse=True)
+def _without_a_ranker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cynosure.cli.documentation.packed_ranker", lambda: None)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("notes")
@@ -54,7 +59,7 @@ def test_answers_quote_the_file_at_its_place(own: Path, capsys: pytest.CaptureFi
 
 def test_nothing_fits(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _ask(own, "ask", "how do I merge sorted iterables") == 0
-    assert capsys.readouterr().out.startswith("Nothing fits.")
+    assert capsys.readouterr().out.startswith("The documents do not say.")
 
 
 def test_search_lists_parts(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

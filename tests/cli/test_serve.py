@@ -56,7 +56,7 @@ def test_the_real_server_answers_the_stock_client(
         assert httpx.get(f"{url}/live").status_code == 200  # before anything is loaded
         _wait(url)
         with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
-            assert [model.id for model in client.models.list()] == ["all-MiniLM-L6-v2", "tiny"]
+            assert [model.id for model in client.models.list()] == ["all-MiniLM-L6-v2", "tiny", "ranker"]
             [one] = client.embeddings.create(model="all-MiniLM-L6-v2", input="merge").data
             assert len(one.embedding) == 384
             with pytest.raises(openai.BadRequestError, match="limit is 256"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ def test_models_come_by_place_or_by_flag_and_some_stay() -> None:
     )
     assert options.is_lazy
     assert [model.name for model in options.setup.models] == [
-        "all-MiniLM-L6-v2", "all-MiniLM-L6-v2 (index)", "a", "two", "c",
+        "all-MiniLM-L6-v2", "all-MiniLM-L6-v2 (index)", "ranker", "a", "two", "c",
     ]  # fmt: skip
-    assert all(model.is_pinned for model in options.setup.models[:2])
+    assert all(model.is_pinned for model in options.setup.models[:3])
 
 
 def test_without_documentation_no_embedder_comes_along() -> None:
@@ -149,3 +150,9 @@ def test_what_is_no_size(text: str) -> None:
 def test_what_makes_no_sense_is_refused_by_name(given: list[str], words: str) -> None:
     with pytest.raises(CynosureError, match=words):
         _options(*given)
+
+
+def test_the_pack_comes_where_it_is_wanted() -> None:
+    setup = replace(_options(), with_pack=True).setup
+    assert [model.name for model in setup.models][-2:] == ["ranker", "core-lm"]
+    assert all((Path(model.source) / "config.json").is_file() for model in setup.models[-2:])

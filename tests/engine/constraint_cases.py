@@ -1,9 +1,11 @@
-"""Build a tiny decoder that spells any text, and random schemas. Knows nothing of what must hold."""
+"""Build a tiny decoder that spells any text, requests and random schemas. Knows nothing of what must hold."""
 
 from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,15 +13,19 @@ from typing import Any
 import torch
 import transformers
 
+from cynosure.engine import Constraint, Finished, FinishReason, Request, SamplingParams
 from cynosure.engine.core import EngineCore
+from cynosure.engine.grammar.cache import GrammarCache
 from cynosure.engine.grammar.process import TokenizerDefinition
 from cynosure.engine.settings import EngineSettings
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel, load
+from tests.engine.engine_cases import Ear
 from tests.models.tiny_tokenizers import byte_level, write
 
 EOS = 0
 VOCAB = 325
+PROMPT = (40, 41, 42, 43, 44)
 WIDE = EngineSettings(
     kv_cache_bytes=1 << 20, block_size=16, max_num_seqs=40, max_num_batched_tokens=256, chunk_size=64
 )
@@ -59,6 +65,43 @@ def text_of(token_ids: list[int]) -> str:
     tokenizer = speller().tokenizer
     assert tokenizer is not None
     return tokenizer.decode(token_ids)
+
+
+def request_of(
+    name: str, constraint: Constraint | None, seed: int = 0, max_tokens: int = 400, **more: object
+) -> Request:
+    params = SamplingParams(max_tokens=max_tokens, seed=seed, constraint=constraint, logprobs=0)
+    return Request(name, PROMPT, replace(params, **more))  # type: ignore[arg-type]
+
+
+def add(core: EngineCore, cache: GrammarCache, request: Request, ear: Ear) -> None:
+    constraint = request.params.constraint
+    matcher = None if constraint is None else cache.request(constraint).result(60).matcher()
+    core.add(request, ear, matcher)
+
+
+def run(cache: GrammarCache, requests: Sequence[Request], core: EngineCore | None = None) -> Ear:
+    core, ear = core or new_core(), Ear()
+    for request in requests:
+        add(core, cache, request, ear)
+    drain(core)
+    return ear
+
+
+def drain(core: EngineCore, limit: int = 10_000) -> None:
+    """Step until nothing is left; whether every page is accounted for is asked once, since that is slow."""
+    for now in range(limit):
+        if not core.has_work:
+            core.check_integrity()
+            return
+        core.step(float(now))
+    raise AssertionError(f"the engine still works after {limit} steps")
+
+
+def answer(ear: Ear, name: str) -> tuple[str, FinishReason]:
+    end = ear.end(name)
+    assert isinstance(end, Finished), end
+    return text_of(ear.tokens(name)), end.reason
 
 
 def random_schema(dice: random.Random, depth: int = 3) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import random
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Never
 
@@ -17,23 +17,30 @@ import pytest
 from cynosure.core.errors import EngineFault, InputError
 from cynosure.engine import (
     Cancelled,
-    Constraint,
     Event,
     Failed,
     Finished,
     FinishReason,
-    Request,
-    SamplingParams,
     constraints,
 )
-from cynosure.engine.core import EngineCore
 from cynosure.engine.engine import Engine
 from cynosure.engine.grammar.cache import GrammarCache
-from cynosure.engine.grammar.grammar import Matcher
-from tests.engine.constraint_cases import EOS, WIDE, definition, new_core, random_schema, speller, text_of
+from cynosure.engine.grammar.grammar import Grammar, GrammarMatcher
+from tests.engine.constraint_cases import (
+    EOS,
+    WIDE,
+    add,
+    answer,
+    definition,
+    drain,
+    new_core,
+    random_schema,
+    request_of,
+    run,
+    speller,
+    text_of,
+)
 from tests.engine.engine_cases import TERMINAL, Ear
-
-PROMPT = (40, 41, 42, 43, 44)
 
 
 @pytest.fixture(scope="module")
@@ -41,43 +48,6 @@ def cache() -> Iterator[GrammarCache]:
     made = GrammarCache(definition())
     yield made
     made.close()
-
-
-def request_of(
-    name: str, constraint: Constraint | None, seed: int = 0, max_tokens: int = 400, **more: object
-) -> Request:
-    params = SamplingParams(max_tokens=max_tokens, seed=seed, constraint=constraint, logprobs=0)
-    return Request(name, PROMPT, replace(params, **more))  # type: ignore[arg-type]
-
-
-def add(core: EngineCore, cache: GrammarCache, request: Request, ear: Ear) -> None:
-    constraint = request.params.constraint
-    matcher = None if constraint is None else Matcher(cache.request(constraint).result(60))
-    core.add(request, ear, matcher)
-
-
-def run(cache: GrammarCache, requests: Sequence[Request], core: EngineCore | None = None) -> Ear:
-    core, ear = core or new_core(), Ear()
-    for request in requests:
-        add(core, cache, request, ear)
-    drain(core)
-    return ear
-
-
-def drain(core: EngineCore, limit: int = 10_000) -> None:
-    """Step until nothing is left; whether every page is accounted for is asked once, since that is slow."""
-    for now in range(limit):
-        if not core.has_work:
-            core.check_integrity()
-            return
-        core.step(float(now))
-    raise AssertionError(f"the engine still works after {limit} steps")
-
-
-def answer(ear: Ear, name: str) -> tuple[str, FinishReason]:
-    end = ear.end(name)
-    assert isinstance(end, Finished), end
-    return text_of(ear.tokens(name)), end.reason
 
 
 def fits(schema: dict[str, object], text: str) -> bool:
@@ -258,7 +228,7 @@ def test_a_model_without_an_end_token_ends_where_nothing_may_follow() -> None:
     cache.close()
 
 
-class Failing(Matcher):
+class Failing(GrammarMatcher):
     """Follows three tokens, then breaks."""
 
     def accept(self, token_id: int) -> None:
@@ -267,7 +237,7 @@ class Failing(Matcher):
         super().accept(token_id)
 
 
-class Masked(Matcher):
+class Masked(GrammarMatcher):
     """Breaks at its first mask."""
 
     def allowed(self, vocab_size: int) -> Never:
@@ -275,14 +245,18 @@ class Masked(Matcher):
 
 
 @pytest.mark.parametrize("broken", [Failing, Masked])
-def test_a_matcher_that_breaks_fails_its_own_request_only(cache: GrammarCache, broken: type[Matcher]) -> None:
+def test_a_matcher_that_breaks_fails_its_own_request_only(
+    cache: GrammarCache, broken: type[GrammarMatcher]
+) -> None:
     pattern = constraints.regex("[a-z]{8}")
     others = [request_of(f"c{n}", pattern, n) for n in range(3)]
     others += [request_of(f"f{n}", None, n, 20) for n in range(3)]
     core, ear = new_core(), Ear()
     for request in others[:3]:
         add(core, cache, request, ear)
-    core.add(request_of("bad", pattern), ear, broken(cache.request(pattern).result(60)))
+    grammar = cache.request(pattern).result(60)
+    assert isinstance(grammar, Grammar)
+    core.add(request_of("bad", pattern), ear, broken(grammar))
     for request in others[3:]:
         add(core, cache, request, ear)
     drain(core)

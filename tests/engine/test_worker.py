@@ -107,7 +107,7 @@ class FakePool:
     def embed(self, name: str, texts: Sequence[str], tenant: str) -> Future[Any]:
         return _done((np.ones((len(texts), 2), np.float32), [1] * len(texts)))
 
-    def attended(self, name: str, text: str) -> Future[Any]:
+    def attended(self, name: str, text: str, question: str | None) -> Future[Any]:
         return _done(SimpleNamespace(offsets=[(0, 1)], weights=[0.5], sink_share=0.5))
 
     def score(self, name: str, readings: Sequence[tuple[str, ...]], tenant: str) -> Future[Any]:

@@ -27,6 +27,8 @@ NAMES = [_package(line) for line in PROJECT["project"]["dependencies"]]
 
 # What `make serve` installs; the rest of the extras is for those who develop.
 SERVED = ["server", "retrieval", "constraints"]
+# What `cynosure lsp` says is missing where it is.
+FOR_EDITORS = ["lsp"]
 
 # What the command, the server and the policies import before any model is asked for.
 TORCH_FREE = [
@@ -77,9 +79,9 @@ def test_the_oracle_is_a_test_dependency_only() -> None:
 
 
 def undeclared(texts: Iterable[str]) -> set[str]:
-    """Imported packages that an installation of the base and the served extras does not hold by name."""
+    """Imported packages that an installation of the base and what serves does not hold by name."""
     extras = PROJECT["project"]["optional-dependencies"]
-    declared = {*NAMES, *(_package(line) for extra in SERVED for line in extras[extra])}
+    declared = {*NAMES, *(_package(line) for extra in (*SERVED, *FOR_EDITORS) for line in extras[extra])}
     imported = {module.split(".")[0] for text in texts for _, module in imports(text)}
     return imported - sys.stdlib_module_names - {"cynosure"} - {name.replace("-", "_") for name in declared}
 

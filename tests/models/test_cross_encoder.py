@@ -96,3 +96,32 @@ def test_only_sequence_classifiers_score(tmp_path: Path) -> None:
     write_encoder(tmp_path, "BertForTokenClassification")
     with pytest.raises(UnsupportedArchitecture, match="BertForTokenClassification"):
         load_cross_encoder(tmp_path)
+
+
+@pytest.mark.parametrize("repeats", [1, 5])
+def test_attended_equals_the_dense_maps_of_the_oracle(tmp_path: Path, repeats: int) -> None:
+    oracle = write_encoder(tmp_path, "BertForSequenceClassification", num_labels=1)
+    oracle.set_attn_implementation("eager")
+    model = load_cross_encoder(tmp_path)
+    question, text = PAIRS[0][0], " ".join([PAIRS[0][1]] * repeats)
+    seen = model.attended(question, text)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    given = tokenizer(question, text, return_tensors="pt")
+    with torch.no_grad():
+        maps = oracle(**given, output_attentions=True).attentions[-1][0]
+    second = given["token_type_ids"][0].bool()
+    first = ~second
+    # [SEP] closes either text.
+    first[first.nonzero()[-1]] = second[-1] = False
+    received = maps[:, first].mean((0, 1))
+    np.testing.assert_allclose(seen.weights, received[second], atol=1e-5)
+    assert sum(seen.weights) + seen.sink_share == pytest.approx(1.0, abs=1e-5)
+    assert [text[start:end] for start, end in seen.offsets][:2] == ["a", "sailor"]
+    # Another question attends otherwise to the same text.
+    other = model.attended("café", text)
+    assert other.offsets == seen.offsets
+    assert not np.allclose(other.weights, seen.weights, atol=1e-3)
+    with pytest.raises(InputTooLong):
+        model.attended(question, "star " * 999)
+    with pytest.raises(EmptyInput):
+        model.attended(" ", text)

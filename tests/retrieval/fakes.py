@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32
@@ -21,7 +22,7 @@ ENTRIES = (
         "shutil.rmtree", "function", "shutil", "(path)", "Recursively delete a directory tree. 🙂 Ünïcode."
     ),
 )
-DOCUMENTATION = Documentation("test docs 1", ENTRIES, {})
+DOCUMENTATION = Documentation("test docs 1", ENTRIES, {}, {"heapq.merge": ("join files",)})
 
 
 class BagOfWords:
@@ -57,3 +58,21 @@ class WordEvidence:
             spans.append(AttendedSpan(start, start + len(word), 1 / len(words)))
             start += len(word)
         return spans
+
+
+class CountsWords:
+    """A ranker: `relevant` is how many words of the question are in the text, or the opposite."""
+
+    def __init__(self, sign: float = 1.0, max_tokens: int = 63) -> None:
+        self.model_id = "counts words"
+        self.max_tokens = max_tokens
+        # In another order than the search's.
+        self.labels = ("no_answer", "relevant", "answers")
+        self.read: list[list[str]] = []
+        self.sign = sign
+
+    def score(self, question: str, texts: Sequence[str]) -> Float32[np.ndarray, "texts labels"]:
+        self.read.append(list(texts))
+        common = [len(set(question.lower().split()) & set(text.lower().split())) for text in texts]
+        rows = [(-1.0, 100.0 * self.sign * count, 0.5) for count in common]
+        return np.array(rows, dtype=np.float32).reshape(-1, 3)

@@ -9,7 +9,7 @@ import ir_measures
 import pytest
 
 from cynosure.retrieval import Documentation, read_python_docs
-from evals.docs_search import Question, quality, read_questions
+from evals.docs_search_data import Question, quality, read_questions
 
 #: Of each split: questions, and questions that the documentation does not answer.
 SPLITS = {"heldout": (60, 30), "dev": (60, 30), "test": (150, 60)}
@@ -34,6 +34,14 @@ def leaks(question: Question) -> list[str]:
 def test_every_answer_is_documented(docs: Documentation, split: str) -> None:
     known = {name for entry in docs.entries for name in (entry.name, *entry.aliases)}
     assert answers_of(split) <= known
+
+
+def test_every_question_of_the_faq_has_a_documented_answer(docs: Documentation) -> None:
+    known = {name for entry in docs.entries for name in (entry.name, *entry.aliases)}
+    questions = read_questions("questions", "faq")
+    assert len(questions) > 40
+    assert [question.id for question in questions if not known & set(question.answers)] == []
+    assert read_questions("unanswerable", "faq") == []
 
 
 @pytest.mark.parametrize("split", SPLITS)

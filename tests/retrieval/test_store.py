@@ -25,6 +25,8 @@ def test_what_was_written_is_read(path: Path) -> None:
     assert contents.entries == ENTRIES
     texts = [passage.text(contents.entries[passage.entry].doc) for passage in contents.passages]
     np.testing.assert_allclose(contents.vectors, BagOfWords().embed(texts), atol=1e-3)
+    assert [phrase.text for phrase in contents.phrases] == ["join files"]
+    np.testing.assert_allclose(contents.phrase_vectors, BagOfWords().embed(["join files"]), atol=1e-3)
 
 
 def test_nothing_but_the_index_is_left(path: Path) -> None:
@@ -69,6 +71,9 @@ def test_stale_index(path: Path, source: str, embedder: BagOfWords) -> None:
         "UPDATE entries SET value = replace(value, 'Merge', 'Split')",
         "UPDATE meta SET value = zeroblob(length(value)) WHERE key = 'vectors'",
         "DELETE FROM passages WHERE id = 1",
+        "UPDATE phrases SET entry = 0",
+        "UPDATE meta SET value = zeroblob(length(value)) WHERE key = 'phrase_vectors'",
+        "INSERT INTO asked(rowid, phrases) VALUES (99, 'x')",
         "DROP TABLE entries",
         "INSERT INTO words(rowid, name) VALUES (99, 'x')",
         "DELETE FROM meta WHERE key = 'digest'",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cynosure.retrieval.text import identifier_words, paragraphs, query_terms, summary_span
+from cynosure.retrieval.text import identifier_words, mentions, paragraphs, query_terms, summary_span
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,20 @@ def test_paragraphs_hold_all_that_is_not_blank(text: str) -> None:
     spans = paragraphs(text)
     assert "".join("".join(text[a:b].split()) for a, b in spans) == "".join(text.split())
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("what does json.dumps do?", {"json.dumps"}),
+        ("heapq", {"heapq"}),
+        ("`heapq.merge`?", {"heapq.merge"}),
+        ("difference between len() and str.__len__", {"len", "str.__len__"}),
+        ("how do I list files", set()),
+        ("a list. Then a set.", set()),
+        ("version 3.11 of 2.5", set()),
+        ("", set()),
+    ],
+)
+def test_names_that_are_given_as_names(question: str, names: set[str]) -> None:
+    assert mentions(question) == names

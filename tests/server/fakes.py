@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import uvicorn
 
-from cynosure.core.errors import EmptyInput, InputError, InputTooLong
+from cynosure.core.errors import EmptyInput, InputError, InputTooLong, NotFound
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import SamplingParams
 from cynosure.observe.load import EngineLoad
@@ -23,7 +23,18 @@ from cynosure.server.app import make_app
 from cynosure.server.listening import take_port
 from cynosure.server.records.oversight import Oversight
 from cynosure.server.runtime import Load, Runtime
-from cynosure.server.services import Answer, Attended, Generation, Quote, Services, Token, Tokens, Vectors
+from cynosure.server.services import (
+    Answer,
+    Attended,
+    Generation,
+    Quote,
+    Services,
+    SourcePlace,
+    SourceText,
+    Token,
+    Tokens,
+    Vectors,
+)
 from cynosure.server.settings import ServerSettings
 
 DIM = 8
@@ -35,6 +46,8 @@ QUOTES = (
     Quote("Return a new sorted list.", "sorted", "function", "(iterable, /)", 10, 35, 0.6, 0.7),
     Quote("Sort the list in place.", "list.sort", "method", "(self)", 0, 23, 0.3, 0.2),
 )
+#: What stands around the quotes.
+BEFORE, AFTER = "It begins here. ", "\n\nAnd it ends here."
 
 
 class FakeEmbedder:
@@ -84,12 +97,22 @@ class FakeStore:
             return Answer(False, "no passage reaches the score of 0.5", (), 0.4, 0.5)
         return Answer(True, "", tuple(quotes), 0.9, 0.5, {"search": 1.0})
 
+    async def source(self, place: SourcePlace) -> SourceText:
+        for quote in QUOTES:
+            text = BEFORE[: quote.start] + quote.text + AFTER
+            if quote.object == place.object and place.end <= len(text):
+                return SourceText(quote.object, quote.kind, quote.signature, text, place.start, place.end)
+        raise NotFound(f"no text of {place.object!r} holds {place.start}..{place.end}. Ask anew.")
+
 
 class FakeTokenizer:
     """Spells a token as a word, and any text as token 0."""
 
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         return " ".join(f"w{token_id}" for token_id in token_ids)
+
+    def token_to_id(self, token: str) -> int | None:
+        return None
 
 
 @dataclass

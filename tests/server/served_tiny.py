@@ -23,6 +23,7 @@ from tests.models.tiny_embedders import write_encoder
 from tests.models.tiny_tokenizers import byte_level, write
 from tests.server.chat_models import SOURCE
 from tests.server.fakes import FakeEmbedder, FakeStore, serving
+from tests.server.libraries import with_library
 from tests.server.local_ranker import load_ranker
 
 MAX_MODEL_LEN = 96
@@ -59,7 +60,8 @@ def tiny_services(folder: Path) -> Services:
     write_encoder(folder / LABELS, "BertForSequenceClassification", id2label={0: "bad", 1: "good", 2: "odd"})
     chat = load_completer(CHAT, write_decoder(folder / CHAT), dtype="float32")
     rankers = {name: load_ranker(name, folder / name) for name in (RANKER, LABELS)}
-    return Services({EMBEDDER: FakeEmbedder()}, {STORE: FakeStore()}, {CHAT: chat}, int(time.time()), rankers)
+    made = Services({EMBEDDER: FakeEmbedder()}, {STORE: FakeStore()}, {CHAT: chat}, int(time.time()), rankers)
+    return with_library(made, folder / "files")
 
 
 @contextmanager

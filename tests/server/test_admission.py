@@ -66,7 +66,8 @@ def unguarded(app: FastAPI) -> set[str]:
     with TestClient(app, base_url="http://localhost") as client:
         found = set()
         for method, path in _addresses(app):
-            body = {"json": {}} if method in {"POST", "PUT", "PATCH"} else {}
+            form = {"files": {"file": b"a note"}} if path == "/v1/files" else {"json": {}}
+            body = form if method in {"POST", "PUT", "PATCH"} else {}
             if client.request(method, path, **body).status_code != 401:
                 found.add(f"{method} {path}")
         return found

@@ -59,9 +59,8 @@ def _asked(document: dict[str, Any]) -> list[Found]:
         for path, operations in document["paths"].items()
         for operation in operations.values()
         if "requestBody" in operation
-        for found in _whole_numbers(
-            document, operation["requestBody"]["content"]["application/json"]["schema"], path
-        )
+        for content in operation["requestBody"]["content"].values()
+        for found in _whole_numbers(document, content["schema"], path)
     ]
 
 

@@ -22,13 +22,22 @@ def _sigmoid(x: float) -> float:
     return float(1 / (1 + np.exp(-x)))
 
 
+class Judge(FakeRanker):
+    """Says the contrary under another label than the one that orders."""
+
+    def logit(self, reading: tuple[str, ...], label: str) -> float:
+        sign = 1 if label == "relevant" else -1
+        return sign * super().logit(reading, label)
+
+
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
     labelled = FakeRanker("labelled", ("good", "bad"), ScoreKind.SHARES)
     plain = FakeRanker("plain", kind=ScoreKind.NUMBERS)
     broken = FakeRanker("broken", shift=np.inf)
+    judge = Judge("judge", ("no_answer", "relevant"))
     with (
-        serving(lambda _: ranking(FakeRanker(), labelled, plain, broken)) as url,
+        serving(lambda _: ranking(FakeRanker(), labelled, plain, broken, judge)) as url,
         httpx.Client(base_url=url) as made,
     ):
         yield made
@@ -54,6 +63,12 @@ def test_the_best_comes_first_with_its_chance(client: httpx.Client, path: str) -
     }
     assert body["usage"] == {"prompt_tokens": 13, "total_tokens": 13}
     assert body["model"] == "fake-ranker"
+
+
+def test_of_several_labels_the_relevant_one_orders(client: httpx.Client) -> None:
+    results = _results(client, model="judge")
+    assert [item["index"] for item in results] == [1, 2, 0]
+    assert results[0]["relevance_score"] == pytest.approx(_sigmoid(2))
 
 
 def test_documents_may_be_objects_and_come_back(client: httpx.Client) -> None:

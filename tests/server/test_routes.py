@@ -70,7 +70,7 @@ def test_nothing_fits_is_an_answer(client: httpx.Client) -> None:
         (EMBED, EMBED_OK | {"owner": "me"}, "owner", ["not known"]),
         (SEARCH, {"query": []}, "query", ["at least 1"]),
         (SEARCH, {"query": "q", "max_num_results": 51}, "max_num_results", ["50"]),
-        (SEARCH, {"query": "q", "filters": {"type": "eq"}}, "filters", ["None"]),
+        (SEARCH, {"query": "q", "filters": {"type": "eq"}}, "filters", ["missing"]),
         (SEARCH, {"query": "q", "rewrite_query": True}, "rewrite_query", ["False"]),
         (SEARCH, {"query": "q", "ranking_options": {"ranker": "x"}}, "ranking_options", ["'auto' or 'none'"]),
         (COMPLETE, COMPLETE_OK | {"prompt": []}, "prompt", ["at least 1"]),

@@ -8,13 +8,18 @@ import json
 from rich.console import Console
 from rich.text import Text
 
-from cynosure.cli.documentation import add_index_argument, add_store_argument, open_store
+from cynosure.cli.documentation import add_store_argument, open_store
+from cynosure.cli.index_argument import add_index_argument
 from cynosure.server.schemas.ask import AskResponse
-from cynosure.server.services import Attended, Quote
+from cynosure.server.services import Attended, Highlight, Quote
 
 MAX_RESULTS = 20
 #: From which weight on a word is marked, and how; styles that show on light and dark terminals alike.
 MARKS = ((0.6, "bold underline"), (0.3, "underline"))
+#: How the sentence that answers is marked.
+ANSWERS = "bold"
+#: What a quote's characters are counted in.
+WHOLES = {"docstring": "its docstring", "reference": "its text in the reference documentation"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +46,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(AskResponse.of(answer, docs.name).model_dump(), ensure_ascii=False, indent=2))
     elif not answer.answered:
-        console.print("Nothing fits.", style="bold")
+        console.print("The documents do not say.", style="bold")
         console.print(answer.reason, soft_wrap=True)
     else:
         for quote in answer.quotes:
             _print(console, quote)
         if console.is_terminal:
-            console.print("underlined: words that the embedder attended to", style="dim")
+            console.print(_legend(answer.quotes), style="dim")
     return 0
 
 
@@ -57,18 +62,26 @@ def _print(console: Console, quote: Quote) -> None:
         (quote.object, "bold"), quote.signature, f"  ({quote.kind}, score {quote.score:.2f})"
     )
     console.print(head, soft_wrap=True)
-    for line in marked(quote.text, quote.attended).split("\n"):
+    for line in marked(quote.text, quote.attended, quote.highlight).split("\n"):
         console.print(Text("  │ ", style="dim").append_text(line), soft_wrap=True)
-    whole = f"the text of {quote.file}" if quote.file else "its docstring"
+    whole = f"the text of {quote.file}" if quote.file else WHOLES[quote.source]
     place = f"  {quote.object}, characters {quote.start}–{quote.end} of {whole}\n"
     console.print(Text(place, style="dim"), soft_wrap=True)
 
 
-def marked(text: str, attended: tuple[Attended, ...]) -> Text:
-    """The text with the words that got much attention styled."""
+def marked(text: str, attended: tuple[Attended, ...], highlight: Highlight | None = None) -> Text:
+    """The text with what answers, and the words that got much attention, styled."""
     shown = Text(text)
+    if highlight is not None:
+        shown.stylize(ANSWERS, highlight.start, highlight.end)
     for span in attended:
         style = next((style for least, style in MARKS if span.weight >= least), None)
         if style is not None:
             shown.stylize(style, span.start, span.end)
     return shown
+
+
+def _legend(quotes: tuple[Quote, ...]) -> str:
+    if any(quote.highlight for quote in quotes):
+        return "bold: what answers; underlined: words that the ranker attended to"
+    return "underlined: words that the embedder attended to"

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.library import FilesOptions, open_library
 from cynosure.cli.own_docs import open_own_docs, own_index_path
 from cynosure.cli.python_docs import ThreadedDocs, index_path, open_python_docs
 from cynosure.core.errors import CheckpointNotFound, InputError
@@ -30,10 +31,11 @@ from cynosure.models.minilm_package import NAME, minilm_folder
 from cynosure.models.sentence_folder import read_sentence_folder
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.models.text.tokenizer_files import has_tokenizer
+from cynosure.pack import CORE_LM, RANKER, is_demonstration, pack_folder
 from cynosure.server.remote.adapters import NamedAdapter, RemoteAdapters, load_call
 from cynosure.server.remote.embedder import BlockingEmbedder, RemoteEmbedder
 from cynosure.server.remote.engine import RemoteEngine
-from cynosure.server.remote.ranker import RemoteRanker
+from cynosure.server.remote.ranker import BlockingRanker, RemoteRanker
 from cynosure.server.remote.supervisor import Supervisor, SupervisorSettings
 from cynosure.server.runtime import Report
 from cynosure.server.services import ScoreKind, Services
@@ -51,7 +53,10 @@ class ServeOptions:
     """What to serve: models by name, and the documentation unless it is not wanted.
 
     - `adapters`: of these models, by names of their own; `adapter_roots`: below which more may be loaded.
+    - `reference`: the reference documentation of this Python; None takes the one that is installed, if any.
+    - `with_pack`: whether the decoder that comes with the package is served too.
     - `with_own_docs`: whether what `cynosure index PATH` read is served too, to whoever may ask this server.
+    - `files`: where uploaded files are kept; None where none are taken.
     - `is_lazy`: whether a model is loaded by its first request, and not before the server is ready.
     - `log_level`, `logs_content`: of the engine's process.
     - `stream_delay_s`: how long a token may wait for the next ones, so that they leave together.
@@ -64,7 +69,10 @@ class ServeOptions:
     adapters: tuple[NamedAdapter, ...] = ()
     adapter_roots: tuple[Path, ...] = ()
     with_docs: bool = True
+    reference: Path | None = None
+    with_pack: bool = False
     with_own_docs: bool = False
+    files: FilesOptions | None = None
     num_threads: int | None = None
     tool_format: ToolFormat | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
@@ -81,8 +89,10 @@ class ServeOptions:
         own = (
             ServedModel(EMBEDDER, MINILM, dtype="float32", is_pinned=True),
             ServedModel(_INDEX_EMBEDDER, MINILM, is_pinned=True),
+            ServedModel(RANKER, str(pack_folder(RANKER)), is_pinned=True),
         )
-        models = (*own, *self.models) if self.with_docs else self.models
+        packed = (ServedModel(CORE_LM, str(pack_folder(CORE_LM))),) if self.with_pack else ()
+        models = (*(own if self.with_docs else ()), *packed, *self.models)
         return Setup(
             models, self.pool, self.num_threads, self.log_level, self.logs_content, self.stream_delay_s
         )
@@ -129,15 +139,18 @@ def assemble(options: ServeOptions, report: Report) -> Services:
             card = cards[_INDEX_EMBEDDER]
             tokenizer = tokenizers[_INDEX_EMBEDDER].result()
             embedder = BlockingEmbedder(fingerprint(card.dtype), card, tokenizer, supervisor)
-            docs = ThreadedDocs(open_python_docs(index_path(options.index_folder), embedder, report))
+            ranker = BlockingRanker(RANKER, cards[RANKER], supervisor)
+            python = index_path(options.index_folder)
+            docs = ThreadedDocs(open_python_docs(python, embedder, report, options.reference, ranker))
             stores = {docs.name: docs}
             if options.with_own_docs:
-                own = ThreadedDocs(open_own_docs(own_index_path(options.index_folder), embedder))
+                own = ThreadedDocs(open_own_docs(own_index_path(options.index_folder), embedder, ranker))
                 stores[own.name] = own
+            library = open_library(options.files, embedder)
         except BaseException:
             supervisor.close()
             raise
-    return replace(services, stores=stores)
+    return replace(services, stores=stores, library=library)
 
 
 def _services(
@@ -165,7 +178,15 @@ def _services(
             rankers[name] = RemoteRanker(card, ScoreKind(card.activation), supervisor)
         else:
             embedders[name] = RemoteEmbedder(card, tokenizers[name].result(), supervisor)
-    services = Services(embedders, {}, completers, int(time.time()), rankers=rankers, engine=supervisor)
+    services = Services(
+        embedders,
+        {},
+        completers,
+        int(time.time()),
+        rankers=rankers,
+        engine=supervisor,
+        demonstrations=frozenset(name for name in completers if is_demonstration(Path(cards[name].folder))),
+    )
     return services if options.pool.adapters is None else _adapted(services, options, supervisor, cards)
 
 

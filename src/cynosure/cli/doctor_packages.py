@@ -15,12 +15,13 @@ EXTRAS = {
     "constraints": "JSON Schema, regex, grammar and choice",
     "telemetry": "spans",
     "memory": "searches of an external memory, in Python",
+    "lsp": "completion in editors",
 }
 #: Without these `cynosure serve` does not start as it is.
 SERVED_BY = frozenset({"server", "retrieval"})
 
 #: For those who ask for it.
-_SELDOM = frozenset({"telemetry", "memory"})
+_SELDOM = frozenset({"telemetry", "memory", "lsp"})
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+).*;.*extra\s*==\s*['\"]([a-z]+)['\"]")
 

@@ -14,7 +14,7 @@ from cynosure.cli.home import PACKED_FOLDER, data_home
 from cynosure.cli.python_docs import index_path
 from cynosure.core.errors import CynosureError
 from cynosure.models.minilm import load_minilm
-from cynosure.retrieval import open_index, python_source
+from cynosure.retrieval import find_reference, open_index, python_source
 from cynosure.server.listening import take_port
 from cynosure.server.settings import ServerSettings
 
@@ -42,10 +42,11 @@ def documentation(path: Path) -> list[Finding]:
     if not path.exists():
         return [known, Finding("index", f"none yet at {path}; the first start builds it")]
     try:
-        store = open_index(path, python_source(), embedder)
+        store = open_index(path, python_source(find_reference(os.environ)), embedder)
     except CynosureError as fault:
         return [known, Finding("index", str(fault), Weight.BROKEN)]
-    return [known, Finding("index", f"{len(store.contents.entries)} objects at {path}")]
+    names = {entry.name for entry in store.contents.entries}
+    return [known, Finding("index", f"{len(names)} objects at {path}")]
 
 
 def audit_log(environ: Mapping[str, str]) -> Finding:

@@ -12,14 +12,10 @@ from rich.console import Console
 from cynosure.cli.home import data_home
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.cli.local_embedder import load_local_embedder
+from cynosure.cli.local_ranker import packed_ranker
 from cynosure.cli.own_docs import NAME as OWN
 from cynosure.cli.own_docs import open_own_docs, own_index_path
 from cynosure.cli.python_docs import NAME, PythonDocs, build_python_docs, index_path, open_python_docs
-
-
-def add_index_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare where the index lies."""
-    parser.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
 
 
 def add_store_argument(parser: argparse.ArgumentParser) -> None:
@@ -46,19 +42,21 @@ def open_documentation(arguments: argparse.Namespace) -> PythonDocs:
     """Open the index; where there is none that fits, build it with a bar on standard error."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     with LoadingBar(Console(stderr=True, highlight=False)) as bar:
-        return open_python_docs(path_of(arguments), load_local_embedder(), bar.show)
+        embedder = load_local_embedder()
+        path = path_of(arguments)
+        return open_python_docs(path, embedder, bar.show, arguments.reference, packed_ranker())
 
 
 def open_store(arguments: argparse.Namespace) -> PythonDocs:
     """Open the index that `--store` names; one's own documents are never indexed unasked."""
     if arguments.store == NAME:
         return open_documentation(arguments)
-    return open_own_docs(own_index_path(folder_of(arguments)), load_local_embedder())
+    return open_own_docs(own_index_path(folder_of(arguments)), load_local_embedder(), packed_ranker())
 
 
 def rebuild_documentation(arguments: argparse.Namespace) -> PythonDocs:
     """Build the index whether or not there is one."""
     with LoadingBar(Console(stderr=True, highlight=False)) as bar:
         embedder = load_local_embedder()
-        build_python_docs(path_of(arguments), embedder, bar.show)
-        return open_python_docs(path_of(arguments), embedder, bar.show)
+        build_python_docs(path_of(arguments), embedder, bar.show, arguments.reference)
+        return open_python_docs(path_of(arguments), embedder, bar.show, arguments.reference)

@@ -9,12 +9,12 @@ from pathlib import Path
 from rich.console import Console
 
 from cynosure.cli.documentation import (
-    add_index_argument,
     folder_of,
     open_documentation,
     path_of,
     rebuild_documentation,
 )
+from cynosure.cli.index_argument import add_index_argument
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.cli.local_embedder import load_local_embedder
 from cynosure.cli.own_docs import index_own_docs, open_own_store, own_index_path
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     elif action == "build":
         docs = open_documentation(arguments)
     else:
-        docs = open_python_docs(path_of(arguments), load_local_embedder(), _refuse)
+        docs = open_python_docs(path_of(arguments), load_local_embedder(), _refuse, arguments.reference)
     print(f"{docs.title}: {docs.num_documents} objects, {docs.num_passages} passages")
     print(f"{path_of(arguments)}: {docs.num_bytes / 2**20:.1f} MiB")
     own = own_index_path(folder_of(arguments))

@@ -27,6 +27,13 @@ def add_local_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def is_any_given(arguments: argparse.Namespace) -> bool:
+    """Whether an option says something else than it does by itself."""
+    plain = argparse.ArgumentParser()
+    add_local_arguments(plain)
+    return any(vars(arguments)[name] != value for name, value in vars(plain.parse_args([])).items())
+
+
 def load_named(source: str, arguments: argparse.Namespace) -> EngineCompleter:
     """Load a decoder, and start its engine as the options say.
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from cynosure.models.embedder import AttendedTokens, Embedder
+from cynosure.models.attended_tokens import AttendedTokens
+from cynosure.models.embedder import Embedder
 from cynosure.models.minilm import load_minilm
 
 

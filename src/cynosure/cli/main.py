@@ -27,6 +27,8 @@ EXTRAS: Mapping[str, str] = {
     "uvicorn": "server",
     "prometheus_client": "server",
     "apsw": "retrieval",
+    "lsprotocol": "lsp",
+    "pygls": "lsp",
 }
 
 
@@ -56,7 +58,8 @@ COMMANDS: Mapping[str, Command] = {
     "search": Command("cynosure.cli.search", "list the best passages for a query, whatever their score"),
     "index": Command("cynosure.cli.index", "index own files; build or describe that of the documentation"),
     "chat": Command("cynosure.cli.chat", "converse with a model from a folder"),
-    "complete": Command("cynosure.cli.complete", "continue a prompt with a model from a folder"),
+    "complete": Command("cynosure.cli.complete", "fill in at FILE:LINE, or continue a prompt"),
+    "lsp": Command("cynosure.cli.lsp", "complete code in an editor, over standard input and output"),
     "bench": Command("cynosure.cli.bench", "measure how fast a checkpoint or a running server answers"),
     "quantize": Command("cynosure.cli.quantize", "write a checkpoint again with weights of 8 or 4 bits"),
     "eval": Command("cynosure.cli.eval", "measure how well a model predicts, and what quantising costs"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import apsw
 
-from cynosure.cli.python_docs import DocsEmbedder, PythonDocs, unwritable
+from cynosure.cli.python_docs import DocsEmbedder, DocsRanker, PythonDocs, unwritable
 from cynosure.core.errors import IndexFault
-from cynosure.retrieval import DocsSearch, Store, open_index
+from cynosure.retrieval import FILE_GATE, DocsSearch, Store, open_index
 from cynosure.retrieval.files import FILE_CALIBRATION, FILE_WEIGHTS, SOURCE, Change, index_files
 from cynosure.server.runtime import Report
 
@@ -36,10 +36,10 @@ def open_own_store(path: Path, embedder: DocsEmbedder) -> Store:
         raise IndexFault(f"{fault} Remove the file, then run `cynosure index PATH`.") from fault
 
 
-def open_own_docs(path: Path, embedder: DocsEmbedder) -> PythonDocs:
+def open_own_docs(path: Path, embedder: DocsEmbedder, ranker: DocsRanker | None = None) -> PythonDocs:
     """Open the index at `path` to ask it; raises as `open_own_store`."""
-    search = DocsSearch(open_own_store(path, embedder), embedder, FILE_WEIGHTS, FILE_CALIBRATION)
-    return PythonDocs(search, embedder, NAME, TITLE)
+    search = DocsSearch(open_own_store(path, embedder), embedder, FILE_WEIGHTS, FILE_CALIBRATION, ranker)
+    return PythonDocs(search, embedder, NAME, TITLE, ranker, FILE_GATE)
 
 
 def index_own_docs(

@@ -5,33 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import Protocol
 
 import apsw
 
-from cynosure.core.errors import EnvironmentFault, IndexFault
+from cynosure.core.errors import EnvironmentFault, IndexFault, NotFound
 from cynosure.insight import evidence_of
-from cynosure.insight.evidence import AttendsTokens
+from cynosure.insight.evidence import AttendsTokens, TokenWeights
 from cynosure.retrieval import (
+    GATE,
+    Answering,
     AttendedSpan,
     DocsSearch,
     Embedder,
+    Gate,
     Hit,
+    Ranker,
     build_index,
+    checked_reference,
+    find_reference,
     open_index,
     python_source,
-    quote,
     read_python_docs,
 )
 from cynosure.server.runtime import Report
-from cynosure.server.services import Answer, Attended, Quote
+from cynosure.server.services import Answer, Attended, Highlight, Quote, SourcePlace, SourceText
 
 NAME = "python-docs"
 TITLE = f"Documentation of Python {sys.version.split()[0]}"
@@ -49,19 +54,38 @@ class DocsEmbedder(Embedder, AttendsTokens, Protocol):
     """What turns passages into vectors, and tells what it attended to in them."""
 
 
+class DocsRanker(Ranker, Protocol):
+    """What reads texts with the question, and tells what it attended to in them."""
+
+    def attended(self, question: str, text: str) -> TokenWeights:
+        """The shares of one text's tokens."""
+        ...
+
+
 class PythonDocs:
     """The documentation, searched and quoted. May be asked by several threads."""
 
     def __init__(
-        self, search: DocsSearch, embedder: DocsEmbedder, name: str = NAME, title: str = TITLE
+        self,
+        search: DocsSearch,
+        embedder: DocsEmbedder,
+        name: str = NAME,
+        title: str = TITLE,
+        ranker: DocsRanker | None = None,
+        gate: Gate = GATE,
     ) -> None:
-        """Take an opened index and the embedder that made it; objects are docstrings or parts of files."""
+        """Take an opened index, the embedder that made it, and the ranker of the search, where it has one.
+
+        Objects are docstrings or parts of files; `gate` decides, with the ranker, whether anything answers.
+        """
         self.name, self.title = name, title
-        self.num_documents = len(search.store.contents.entries)
+        self.num_documents = search.num_objects
         self.num_passages = len(search.store.contents.passages)
         self.num_bytes = search.store.num_bytes
         self._search = search
-        self._words = _Words(embedder)
+        self._answering = Answering(search, embedder, ranker, gate)
+        self._embedder = embedder
+        self._ranker = ranker
 
     def search(self, query: str, max_results: int) -> Sequence[Quote]:
         """The best passages, at most one an object, best first, whatever their score."""
@@ -70,20 +94,47 @@ class PythonDocs:
 
     def ask(self, question: str, max_results: int) -> Answer:
         """The best passages with what was attended to in them, or none where nothing fits."""
-        found = self._search.search(question, max_results)
-        begun = perf_counter()
-        quoted = quote(question, found, self._words)
-        taken = found.timings_ms | {"evidence": 1e3 * (perf_counter() - begun)}
+        words = _Words(_Asked(question, self._ranker) if self._ranker is not None else self._embedder)
+        answered = self._answering.answer(question, max_results, words)
+        found, quoted = answered.found, answered.quoted
+        threshold = found.calibration.threshold
         quotes = tuple(
-            replace(self._quote(passage.hit, quoted.threshold), attended=_relative(passage.attended))
+            replace(
+                self._quote(passage.hit, threshold),
+                attended=_relative(passage.attended),
+                highlight=Highlight(*passage.highlight) if passage.highlight else None,
+            )
             for passage in quoted.passages
         )
-        timings = {stage: round(milliseconds, 1) for stage, milliseconds in taken.items()}
-        best = chance(found.hits[0].score, quoted.threshold) if found.hits else 0.0
+        timings = {stage: round(milliseconds, 1) for stage, milliseconds in answered.timings_ms.items()}
+        if answered.signs is not None:
+            reason = "" if quoted.answered else f"{_capital(quoted.reason)}."
+            return Answer(quoted.answered, reason, quotes, quoted.confidence, LINE, timings)
+        best = chance(found.hits[0].score, threshold) if found.hits else 0.0
         reason = (
             "" if quoted.answered else f"The best passage scores {best:.2f}; below {LINE} it is no answer."
         )
         return Answer(quoted.answered, reason, quotes, best, LINE, timings)
+
+    def source(self, place: SourcePlace) -> SourceText:
+        """The text that a quote is a slice of.
+
+        Raises:
+            NotFound: No text of that object holds the place.
+        """
+        for entry in self._search.store.contents.entries:
+            is_named = entry.name == place.object and place.file in ("", entry.module)
+            if is_named and (place.file or entry.source == place.source):
+                start, end = place.start - entry.start, place.end - entry.start
+                if 0 <= start <= end <= len(entry.doc):
+                    return SourceText(
+                        place.object, entry.kind, entry.signature, entry.doc, start, end, entry.start,
+                        entry.source, place.file,
+                    )  # fmt: skip
+        raise NotFound(
+            f"no {place.source} of {place.object[:100]!r} in {self.name!r} holds {place.start}..{place.end}. "
+            "Send object, start, end, source and file as a quote has them; the index may have changed since."
+        )
 
     def _quote(self, hit: Hit, threshold: float) -> Quote:
         return Quote(
@@ -96,6 +147,7 @@ class PythonDocs:
             score=round(chance(hit.score, threshold), 4),
             similarity=round(hit.similarity, 4),
             file="" if self.name == NAME else hit.module,
+            source=hit.source,
         )
 
 
@@ -117,15 +169,30 @@ class ThreadedDocs:
         """As `PythonDocs.ask`."""
         return await asyncio.wrap_future(self._threads.submit(self._docs.ask, question, max_results))
 
+    async def source(self, place: SourcePlace) -> SourceText:
+        """As `PythonDocs.source`."""
+        return await asyncio.wrap_future(self._threads.submit(self._docs.source, place))
+
 
 @dataclass(frozen=True)
 class _Words:
-    """What an embedder attended to, by word."""
+    """What a model attended to, by word."""
 
-    embedder: AttendsTokens
+    model: AttendsTokens
 
     def attended(self, text: str) -> Sequence[AttendedSpan]:
-        return [AttendedSpan(*word) for word in evidence_of(self.embedder, text).words]
+        return [AttendedSpan(*word) for word in evidence_of(self.model, text).words]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a ranker attends to in texts that it reads with one question."""
+
+    question: str
+    ranker: DocsRanker
+
+    def attended(self, text: str) -> TokenWeights:
+        return self.ranker.attended(self.question, text)
 
 
 def chance(score: float, threshold: float) -> float:
@@ -137,25 +204,44 @@ def chance(score: float, threshold: float) -> float:
     return 1.0 / (1.0 + math.exp(min(threshold - score, 700.0)))
 
 
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
+
+
 def _relative(spans: Sequence[AttendedSpan]) -> tuple[Attended, ...]:
     """Weights relative to the largest in the quote, whose heading was attended to as well."""
     most = max((span.weight for span in spans), default=0.0)
     return tuple(Attended(at.start, at.end, round(at.weight / most, 4)) for at in spans if at.weight > 0)
 
 
-def open_python_docs(path: Path, embedder: DocsEmbedder, report: Report) -> PythonDocs:
-    """Open the index at `path`; where it is absent, stale or damaged, build it first."""
+def open_python_docs(
+    path: Path,
+    embedder: DocsEmbedder,
+    report: Report,
+    reference: Path | None = None,
+    ranker: DocsRanker | None = None,
+) -> PythonDocs:
+    """Open the index at `path`; where it is absent, stale or damaged, build it first.
+
+    Args:
+        path: The index.
+        embedder: Makes the vectors.
+        report: Told of what is done.
+        reference: The reference documentation; `None` takes the one that is installed, if any.
+        ranker: Reads the best objects' passages and sentences.
+    """
+    source = python_source(reference_of(reference))
     try:
-        store = open_index(path, python_source(), embedder)
+        store = open_index(path, source, embedder)
     except IndexFault as fault:
         if path.exists():
             _log.warning("%s", fault)
-        build_python_docs(path, embedder, report)
-        store = open_index(path, python_source(), embedder)
-    return PythonDocs(DocsSearch(store, embedder), embedder)
+        build_python_docs(path, embedder, report, reference)
+        store = open_index(path, source, embedder)
+    return PythonDocs(DocsSearch(store, embedder, ranker=ranker), embedder, ranker=ranker)
 
 
-def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
+def build_python_docs(path: Path, embedder: Embedder, report: Report, reference: Path | None = None) -> None:
     """Read the documentation, embed it and write the index, in place of one that is there.
 
     Raises:
@@ -167,7 +253,7 @@ def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
     except OSError as fault:
         raise unwritable(path, fault) from fault
     report("Reading the documentation of this Python", 0, 0)
-    documentation = read_python_docs()
+    documentation = read_python_docs(reference=reference_of(reference))
     for module, why in documentation.failed.items():
         _log.info("%s was left out: %s", module, why)
     stage = "Indexing passages"
@@ -176,6 +262,11 @@ def build_python_docs(path: Path, embedder: Embedder, report: Report) -> None:
         build_index(path, documentation, embedder, lambda done, total: report(stage, done, total))
     except (OSError, apsw.Error) as fault:
         raise unwritable(path, fault) from fault
+
+
+def reference_of(named: Path | None) -> Path | None:
+    """The reference documentation that was named, or else the one that is installed for this Python."""
+    return checked_reference(named) if named else find_reference(os.environ)
 
 
 def index_path(folder: Path) -> Path:

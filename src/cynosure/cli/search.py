@@ -9,7 +9,8 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.text import Text
 
-from cynosure.cli.documentation import add_index_argument, add_store_argument, open_store
+from cynosure.cli.documentation import add_store_argument, open_store
+from cynosure.cli.index_argument import add_index_argument
 
 MAX_RESULTS = 50
 MAX_SHOWN = 80

@@ -7,15 +7,16 @@ import os
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
 from cynosure.cli.assembly import assemble
 from cynosure.cli.home import data_home
+from cynosure.cli.index_argument import add_index_argument
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.cli.serve_access import add_access_arguments, admission_of
 from cynosure.cli.serve_adapters import add_adapter_arguments, with_adapters
+from cynosure.cli.serve_files import add_file_arguments, files_of
 from cynosure.cli.serve_logs import add_log_arguments, configure_logs
 from cynosure.cli.serve_models import add_model_arguments, options_of
 from cynosure.cli.serve_oversight import add_oversight_arguments, oversight_of
@@ -44,13 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     add_adapter_arguments(parser)
     docs = parser.add_argument_group("the documentation of this Python")
-    docs.add_argument("--index-dir", type=Path, metavar="FOLDER", help="where the index lies")
+    add_index_argument(docs)
     docs.add_argument("--without-docs", action="store_true", help="serve only the models that are named")
     docs.add_argument(
         "--documents",
         action="store_true",
         help="also serve what `cynosure index PATH` read, to whoever may ask this server",
     )
+    add_file_arguments(parser)
     add_access_arguments(parser)
     add_oversight_arguments(parser)
     add_log_arguments(parser)
@@ -65,7 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
             f"--shutdown-timeout is {arguments.shutdown_timeout}; it may be 1 to 3600. Change it."
         )
     options = replace(options_of(arguments, data_home(os.environ)), with_own_docs=arguments.documents)
-    options = with_adapters(options, arguments)
+    options = with_adapters(replace(options, files=files_of(arguments, os.environ)), arguments)
+    # Whoever names models gets these alone, and the documentation.
+    with_pack = not options.models and not arguments.without_docs
+    options = replace(options, reference=arguments.reference, with_pack=with_pack)
     if arguments.without_docs and not options.models:
         raise InputError("--without-docs leaves nothing to serve. Name a model, or leave it out.")
     if arguments.without_docs and arguments.documents:

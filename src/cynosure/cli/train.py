@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from cynosure.cli import train_core_lm, train_ranker
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.train import Recipe, read_corpus, train
 from cynosure.train.corpus import library_folder
@@ -36,10 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="multiply in float32; by default in bfloat16, which may be faster",
     )
+    core_lm = recipes.add_parser("core-lm", help="the pack's code model, on permissively licensed Python")
+    train_core_lm.add_arguments(core_lm)
+    ranker = recipes.add_parser("ranker", help="the pack's ranker, on the documentation of this Python")
+    train_ranker.add_arguments(ranker)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the folder, and say how well it learned."""
+    if arguments.recipe == "core-lm":
+        return train_core_lm.run(arguments)
+    if arguments.recipe == "ranker":
+        return train_ranker.run(arguments)
     recipe = replace(DEFAULT, num_steps=arguments.steps, seed=arguments.seed, is_mixed=not arguments.float32)
     with LoadingBar(Console(stderr=True, highlight=False)) as bar:
         bar.show("Reading the corpus", 0, 0)

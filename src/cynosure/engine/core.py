@@ -27,7 +27,7 @@ from cynosure.engine.check import (
     check_watch,
 )
 from cynosure.engine.fairness import TokenCounter
-from cynosure.engine.grammar.grammar import Matcher
+from cynosure.engine.grammar.matching import Matcher
 from cynosure.engine.image_steps import with_images_read
 from cynosure.engine.image_store import ImageStore
 from cynosure.engine.largest import stacked

@@ -15,7 +15,7 @@ from typing import Protocol
 from cynosure.core.errors import CynosureError, EngineBusy, EngineFault, InputError
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.grammar.cache import GrammarCache
-from cynosure.engine.grammar.grammar import Grammar, Matcher
+from cynosure.engine.grammar.matching import Compiled, Matcher
 from cynosure.engine.request import Cancelled, Event, Failed, Request, Usage
 from cynosure.engine.snapshot import Snapshot
 from cynosure.observe.load import EngineLoad
@@ -29,7 +29,7 @@ Notify = Callable[[Event], None]
 class _Add:
     request: Request
     notify: Notify
-    grammar: Future[Grammar] | None = None
+    grammar: Future[Compiled] | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Engine:
         grammar = None if constraint is None else self.grammar(constraint, request.tenant)
         self._inbox.put(_Add(replace(request, arrival_s=time.monotonic()), notify, grammar))
 
-    def grammar(self, constraint: Constraint, tenant: str = "") -> Future[Grammar]:
+    def grammar(self, constraint: Constraint, tenant: str = "") -> Future[Compiled]:
         """Have a constraint compiled; raises, and fails, as `GrammarCache.request` does.
 
         Raises:
@@ -208,7 +208,7 @@ class Engine:
             return
         del self._held[mail.request.request_id]
         try:
-            matcher = Matcher(mail.grammar.result())
+            matcher = mail.grammar.result().matcher()
         except CynosureError as error:
             mail.notify(Failed(mail.request.request_id, error))
         except Exception as error:

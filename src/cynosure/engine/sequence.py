@@ -7,7 +7,7 @@ from collections.abc import Sequence as Items
 from dataclasses import replace
 
 from cynosure.cache import SequencePages
-from cynosure.engine.grammar.grammar import Matcher
+from cynosure.engine.grammar.matching import Matcher
 from cynosure.engine.image_store import HeldImages
 from cynosure.engine.recorder import Recorder
 from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason

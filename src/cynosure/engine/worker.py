@@ -115,7 +115,7 @@ class Pool(Protocol):
         """Vectors and token counts."""
         ...
 
-    def attended(self, name: str, text: str) -> Future[Any]:
+    def attended(self, name: str, text: str, question: str | None) -> Future[Any]:
         """Shares of attention by token."""
         ...
 
@@ -205,7 +205,7 @@ class Worker:
         if isinstance(call, Embed):
             return pool.embed(call.model, call.texts, call.tenant), _rows
         if isinstance(call, Attend):
-            return pool.attended(call.model, call.text), _shares
+            return pool.attended(call.model, call.text, call.question), _shares
         return pool.score(call.model, call.readings, call.tenant), _rows
 
 
@@ -305,7 +305,7 @@ def _rows(found: Any) -> Rows:  # noqa: ANN401 - the pool's pair
     return Rows(values, tuple(token_counts))
 
 
-def _shares(found: Any) -> Shares:  # noqa: ANN401 - the embedder's shares
+def _shares(found: Any) -> Shares:  # noqa: ANN401 - the encoder's shares
     return Shares(tuple(found.offsets), tuple(found.weights), found.sink_share)
 
 

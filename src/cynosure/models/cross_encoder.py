@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from cynosure.core.errors import EmptyInput, UnsupportedArchitecture
+from cynosure.models.attended_tokens import AttendedTokens, attended_tokens
 from cynosure.models.batch import Batch
 from cynosure.models.encoder import Encoder
 from cynosure.models.encoder_spec import HeadKind, HeadSpec
@@ -92,6 +93,21 @@ class CrossEncoder:
     def run(self, encodings: Sequence[Encoding | TokenIds]) -> Float32[np.ndarray, "n labels"]:
         """Return the logits of what was read, in one pass; how many fit is the caller's concern."""
         return self._logits(encodings).numpy()
+
+    def attended(self, question: str, text: str) -> AttendedTokens:
+        """Return which tokens of `text` the last layer attended to from the question, and from [CLS].
+
+        Raises:
+            EmptyInput: A text is nothing but white space.
+            InputTooLong: They have more than `max_tokens` tokens.
+        """
+        encoding = self._encode(question, text, truncate=False)
+        types = [encoding.type_ids] if self.graph.spec.embeddings.num_types > 1 else None
+        batch = Batch.pack([encoding.ids], type_ids=types, segments=[range(len(encoding))])
+        # What decides is read off the first token.
+        asking = [0, *(place for place, text in enumerate(encoding.sequences) if text == 0)]
+        asked = [place for place, text in enumerate(encoding.sequences) if text == 1]
+        return attended_tokens(self.graph, batch, asking, asked, encoding.offsets, self.backend)
 
     def _encode(self, first: str, second: str, truncate: bool) -> Encoding:
         _check_some(first, second)

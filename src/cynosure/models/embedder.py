@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from cynosure.attention import Watch
 from cynosure.core.errors import CheckpointCorrupt, EmptyInput, UnsupportedArchitecture
+from cynosure.models.attended_tokens import AttendedTokens, attended_tokens
 from cynosure.models.batch import Batch
 from cynosure.models.dense import load_dense
 from cynosure.models.encoder import Encoder
@@ -47,19 +47,6 @@ class _Reading:
     passes: list[tuple[list[int], Batch]]
     counts: list[int]
     dropped: list[int]
-
-
-@dataclass(frozen=True)
-class AttendedTokens:
-    """What the embedder's last layer attended to in one text.
-
-    `offsets` are code points in the text; `weights` are shares of attention, the mean over heads and over the
-    text's own tokens as queries. What went to added tokens ([CLS], [SEP]) is `sink_share`; all sum to 1.
-    """
-
-    offsets: tuple[tuple[int, int], ...]
-    weights: tuple[float, ...]
-    sink_share: float
 
 
 class Embedder:
@@ -170,17 +157,9 @@ class Embedder:
             InputTooLong: The text has more than `max_tokens` tokens.
         """
         encoding = self._encode(text, truncate=False)
-        last = len(self.graph.layers) - 1
         batch = _pack([encoding], segments=[range(len(encoding))])
-        with torch.inference_mode():
-            found = self.graph(batch, watch=Watch(mass=True), watched_layers=(last,), backend=self.backend)
-        state = found.states[last]
         own = [place for place, is_special in enumerate(encoding.special) if not is_special]
-        if not own:
-            return AttendedTokens((), (), 1.0)
-        received = state.shares[own].mean(dim=(0, 1)).tolist()
-        weights = tuple(received[place] for place in own)
-        return AttendedTokens(tuple(encoding.offsets[place] for place in own), weights, 1.0 - sum(weights))
+        return attended_tokens(self.graph, batch, own, own, encoding.offsets, self.backend)
 
     def _read(self, texts: Sequence[str], truncate: bool, piece: range) -> _Reading:
         """Lay some of the texts out in passes."""

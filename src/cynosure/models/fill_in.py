@@ -6,10 +6,20 @@ Each family has control tokens of its own for what stands before a gap, after it
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from cynosure.core.errors import UnknownOption
 from cynosure.models.text.tokenizer import Tokenizer
+
+
+@runtime_checkable
+@runtime_checkable
+class Vocabulary(Protocol):
+    """What tells whether there is such a token."""
+
+    def token_to_id(self, token: str) -> int | None:
+        """A token's number; None where there is none of that text."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class FilledPrompt:
     end_ids: tuple[int, ...]
 
 
-def form_of(tokenizer: Tokenizer) -> FillForm | None:
+def form_of(tokenizer: Vocabulary) -> FillForm | None:
     """How a model writes a gap; None where its vocabulary has no tokens for one."""
     for form in FORMS:
         if all(tokenizer.token_to_id(token) is not None for token in form.tokens):

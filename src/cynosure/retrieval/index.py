@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from cynosure.retrieval.asked_phrases import phrases_of
 from cynosure.retrieval.documents import Documentation, Entry, Passage
 from cynosure.retrieval.passages import cut
 from cynosure.retrieval.protocols import Embedder, Progress
@@ -19,12 +20,19 @@ SLICE = 512
 def build_index(
     path: Path, documentation: Documentation, embedder: Embedder, progress: Progress | None = None
 ) -> None:
-    """Cut, embed and write; `progress` is told of passages done and to do."""
-    passages = tuple(cut(documentation.entries, embedder.count_tokens, embedder.max_tokens))
-    vectors = embed_passages(documentation.entries, passages, embedder, progress)
-    write_store(
-        path, Contents(documentation.entries, passages, vectors), fingerprint(documentation.source, embedder)
-    )
+    """Cut, embed and write; `progress` is told of texts done and to do: passages, then phrases."""
+    entries = documentation.entries
+    phrases = phrases_of(entries, documentation.asked)
+    passages = tuple(cut(entries, embedder.count_tokens, embedder.max_tokens))
+    total = len(passages) + len(phrases)
+
+    def beyond(done: int) -> Progress:
+        return lambda more, _: progress(done + more, total) if progress else None
+
+    vectors = embed_passages(entries, passages, embedder, beyond(0))
+    asked = embed_texts([phrase.text for phrase in phrases], embedder, beyond(len(passages)))
+    contents = Contents(entries, passages, vectors, phrases=phrases, phrase_vectors=asked)
+    write_store(path, contents, fingerprint(documentation.source, embedder))
 
 
 def embed_passages(
@@ -34,7 +42,13 @@ def embed_passages(
     progress: Progress | None = None,
 ) -> Float32[np.ndarray, "passages dim"]:
     """A vector for each passage; `progress` is told of passages done and to do."""
-    texts = [passage.text(entries[passage.entry].doc) for passage in passages]
+    return embed_texts([passage.text(entries[passage.entry].doc) for passage in passages], embedder, progress)
+
+
+def embed_texts(
+    texts: Sequence[str], embedder: Embedder, progress: Progress | None = None
+) -> Float32[np.ndarray, "texts dim"]:
+    """A vector for each text; `progress` is told of texts done and to do."""
     vectors = np.zeros((len(texts), embedder.dim), dtype=np.float32)
     # Texts of like length go together, so that a batch has little padding.
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))

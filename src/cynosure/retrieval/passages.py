@@ -12,11 +12,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from cynosure.core.errors import InputTooLong
-from cynosure.retrieval.documents import Entry, Passage
+from cynosure.retrieval.documents import REFERENCE, Entry, Passage
 from cynosure.retrieval.text import Span, identifier_words, paragraphs, summary_span
 
 CountTokens = Callable[[str], int]
 
+#: How many characters a full passage has, about: a guess that decides how long cutting takes, nothing else.
+_LIKELY = 900
 _SEPARATORS = (re.compile(r"\n[ \t]*\n\s*"), re.compile(r"\n\s*"), re.compile(r"\s+"))
 
 
@@ -42,11 +44,14 @@ def cut(entries: Sequence[Entry], count_tokens: CountTokens, max_tokens: int) ->
 def spans(entry: Entry, heading: str, count_tokens: CountTokens, max_tokens: int) -> list[Span]:
     """The slices of one docstring: its summary first, then all of it where that is more."""
     doc = entry.doc
+    whole = paragraphs(doc)
 
     def fits(span: Span) -> bool:
         return count_tokens(heading + doc[span[0] : span[1]]) <= max_tokens
 
-    whole = paragraphs(doc)
+    if entry.source == REFERENCE and entry.kind == "module":
+        # A section opens with its title, which says too little alone.
+        return list(pack(doc, (whole[0][0], whole[-1][1]), fits))
     summary = summary_span(doc, entry.name)
     found = list(pack(doc, summary, fits))
     if len(whole) > 1 or whole[0] != summary:
@@ -71,14 +76,28 @@ def pack(doc: str, span: Span, fits: Callable[[Span], bool], level: int = 0) -> 
             "take an embedder with a larger max_tokens."
         )
     pieces = _pieces(doc, span, level)
-    start, end = pieces[0]
-    for piece in pieces[1:]:
-        if fits((start, piece[1])):
-            end = piece[1]
-            continue
-        yield from pack(doc, (start, end), fits, level + 1)
-        start, end = piece
-    yield from pack(doc, (start, end), fits, level + 1)
+    first = 0
+    while first < len(pieces):
+        last = _last_that_fits(pieces, first, fits)
+        yield from pack(doc, (pieces[first][0], pieces[last][1]), fits, level + 1)
+        first = last + 1
+
+
+def _last_that_fits(pieces: Sequence[Span], first: int, fits: Callable[[Span], bool]) -> int:
+    """The last piece that fits together with all from the first on; the first alone may not.
+
+    Counting tokens is what cutting takes its time for: so it begins near the likely end.
+    """
+    start = pieces[first][0]
+    last = first
+    while last + 1 < len(pieces) and pieces[last + 1][1] - start <= _LIKELY:
+        last += 1
+    while last > first and not fits((start, pieces[last][1])):
+        last -= 1
+    if last > first or fits(pieces[first]):
+        while last + 1 < len(pieces) and fits((start, pieces[last + 1][1])):
+            last += 1
+    return last
 
 
 def _pieces(doc: str, span: Span, level: int) -> list[Span]:

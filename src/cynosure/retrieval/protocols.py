@@ -49,6 +49,30 @@ class AttendedSpan(NamedTuple):
 
 
 @runtime_checkable
+class Ranker(Protocol):
+    """Reads a question together with a text, and judges the pair."""
+
+    @property
+    def model_id(self) -> str:
+        """A name that changes whenever the logits would."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens a pair may have, special tokens included."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What each logit of a pair says: `relevant`, `answers` and `no_answer`, in any order."""
+        ...
+
+    def score(self, question: str, texts: Sequence[str]) -> Float32[np.ndarray, "texts labels"]:
+        """Logits of each pair, in the order of the texts; raises where a pair can't be read as a whole."""
+        ...
+
+
+@runtime_checkable
 class Evidence(Protocol):
     """What an embedder attended to in a text."""
 

@@ -9,27 +9,41 @@ import sys
 from pathlib import Path
 
 from cynosure.core.errors import EnvironmentFault
+from cynosure.retrieval.asked_phrases import asked_mark, read_asked
 from cynosure.retrieval.documents import Documentation, Entry
+from cynosure.retrieval.reference import read_reference, reference_mark
 
 READER = Path(__file__).with_name("stdlib_reader.py")
 MAX_SECONDS = 120.0
 MAX_SHOWN = 2000
 
 
-def python_source() -> str:
-    """Name the documentation of this interpreter; another build has another name."""
+def python_source(reference: Path | None = None) -> str:
+    """Name the documentation of this interpreter: another build or other pages have another name."""
     version = sys.version.replace("\n", " ")
-    return f"{sys.implementation.name} {version} on {sys.platform}"
+    parts = (
+        f"{sys.implementation.name} {version} on {sys.platform}",
+        asked_mark(),
+        reference_mark(reference),
+    )
+    return "; ".join(part for part in parts if part)
 
 
-def read_python_docs(reader: Path = READER, max_seconds: float = MAX_SECONDS) -> Documentation:
+def read_python_docs(
+    reader: Path = READER, max_seconds: float = MAX_SECONDS, reference: Path | None = None
+) -> Documentation:
     """Read every public, documented object of the running interpreter's standard library.
 
     The modules are imported in a child process without a display, so nothing that importing them does can
     be seen here: no window, no output, no patched module.
 
+    Args:
+        reader: The script that reads the docstrings.
+        max_seconds: How long it may take.
+        reference: Where the reference documentation lies, which has more to say of most objects.
+
     Raises:
-        EnvironmentFault: The child failed, or took more than `max_seconds`.
+        EnvironmentFault: The child failed, or took more than `max_seconds`, or a page can't be read.
     """
     # -I and -S keep the environment and site-packages out, -B leaves no bytecode behind.
     command = [sys.executable, "-I", "-S", "-B", str(reader)]
@@ -58,4 +72,6 @@ def read_python_docs(reader: Path = READER, max_seconds: float = MAX_SECONDS) ->
             "Repair this Python installation."
         )
     entries = tuple(Entry.from_json(found) for found in library["entries"])
-    return Documentation(python_source(), entries, library["failed"])
+    if reference is not None:
+        entries += read_reference(reference, entries)
+    return Documentation(python_source(reference), entries, library["failed"], read_asked())

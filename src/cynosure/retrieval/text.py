@@ -9,6 +9,7 @@ Span = tuple[int, int]
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WORD = re.compile(r"[^\W_]+")
 _CALL = re.compile(r"[ \t]*(?P<name>[\w.]+)\(.*\)[ \t]*(?:-+>[^\n]*)?$")
+_MENTION = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*(?:\(\))?")
 _PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
 
 STOP_WORDS = frozenset(
@@ -36,6 +37,16 @@ def query_terms(question: str) -> list[str]:
     found += [part for part in identifier_words(question).split() if part not in found]
     terms = dict.fromkeys(found)
     return [term for term in terms if term not in STOP_WORDS] or list(terms)
+
+
+def mentions(question: str) -> frozenset[str]:
+    """What a question gives as names: dotted ones, calls such as `len()`, one that stands alone."""
+    alone = question.strip(" \t\n`?")
+    return frozenset(
+        found.removesuffix("()")
+        for found in _MENTION.findall(question)
+        if "." in found or found.endswith("()") or found == alone
+    )
 
 
 def paragraphs(text: str) -> list[Span]:

@@ -24,6 +24,7 @@ from cynosure.server.routes import (
     completions,
     decisions,
     embeddings,
+    files,
     health,
     messages,
     metrics,
@@ -33,6 +34,8 @@ from cynosure.server.routes import (
     rerank,
     responses,
     score,
+    sources,
+    store_files,
     tokenize,
     vector_stores,
 )
@@ -59,7 +62,7 @@ def make_app(
     app.state.metrics.watch(ProcessMetrics(lambda: _process(runtime)))
     scoring = (rerank, score, decisions)
     continuing = (completions, chat, responses, messages, tokenize)
-    asking = (vector_stores, ask, requests)
+    asking = (files, vector_stores, store_files, ask, sources, requests)
     for family in (page, health, metrics, models, adapters, embeddings, *scoring, *continuing, *asking):
         app.include_router(family.router)
     app.mount("/static", page.static)

@@ -38,9 +38,14 @@ HEADERS: Mapping[str, str] = {
     "X-Content-Type-Options": "nosniff",
 }
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+#: Where a file comes in, as browsers and OpenAI's clients send one; everything else is JSON.
+_UPLOADS = frozenset({"/v1/files"})
+_JSON, _FORM = "application/json", "multipart/form-data"
 #: A client that is still sending does not read: so much of a refused body is taken in and dropped.
 _MAX_DROPPED = 32 << 20
 _POLICY_VIOLATION = 1008
+#: How much of a body that was read is handed on at a time.
+_PIECE = 1 << 18
 
 
 class Gate:
@@ -57,6 +62,7 @@ class Gate:
         self._settings = settings
         self._admission = admission
         self._num_in_flight = 0
+        self._num_uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it here."""
@@ -79,13 +85,42 @@ class Gate:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, visit: Visit) -> JSONResponse | None:
         """Have the application answer, or say why it is not asked."""
         headers = Headers(scope=scope)
-        is_work = scope["method"] in _WITH_BODY
         refused = self._refuse_sender(scope, headers) or self._refuse_stranger(scope, headers, visit)
-        if refused is None and is_work:
-            body, refused = await self._read(headers, receive)
+        if refused is None and _is_upload(scope):
+            return await self._serve_upload(scope, receive, send, headers)
+        return refused or await self._take(scope, receive, send, headers)
+
+    async def _serve_upload(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers
+    ) -> JSONResponse | None:
+        """The same for a file; few are under way at a time."""
+        limit = self._settings.max_uploads
+        if self._num_uploads >= limit:
+            await self._read(headers, receive, 0, self._settings.body_timeout_s)
+            return refusal(503, f"{limit} uploads are under way, the limit. Retry.", "busy", retry=True)
+        self._num_uploads += 1
+        try:
+            return await self._take(scope, receive, send, headers)
+        finally:
+            self._num_uploads -= 1
+
+    async def _take(
+        self, scope: Scope, receive: Receive, send: Send, headers: Headers
+    ) -> JSONResponse | None:
+        """Read the body, where there may be one, and have the application answer."""
+        is_work, refused, settings = scope["method"] in _WITH_BODY, None, self._settings
+        if is_work and _is_upload(scope):
+            body, refused = await self._read(
+                headers, receive, settings.max_upload_bytes, settings.upload_timeout_s
+            )
             receive = _replayed(body, receive)
-        if refused is None and is_work and self._num_in_flight >= self._settings.max_in_flight:
-            limit = self._settings.max_in_flight
+        elif is_work:
+            body, refused = await self._read(
+                headers, receive, settings.max_body_bytes, settings.body_timeout_s
+            )
+            receive = _replayed(body, receive)
+        if refused is None and is_work and self._num_in_flight >= settings.max_in_flight:
+            limit = settings.max_in_flight
             refused = refusal(503, f"{limit} requests are in flight, the limit. Retry.", "busy", retry=True)
         if refused is not None:
             return refused
@@ -126,9 +161,11 @@ class Gate:
             return refusal(403, text, "foreign_origin")
         if scope["method"] in _WITH_BODY:
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            wanted = _FORM if _is_upload(scope) else _JSON
+            taken = (_FORM, _JSON) if scope["path"] in _UPLOADS and wanted == _JSON else (wanted,)
             # Without type and body there is nothing to read; the address says by which method it is asked.
-            if kind != "application/json" and (kind or _has_body(headers)):
-                text = f"content type is {kind[:100]!r}; only application/json is taken. Set the header."
+            if kind not in taken and (kind or _has_body(headers)):
+                text = f"content type is {kind[:100]!r}; only {wanted} is taken here. Set the header."
                 return refusal(415, text, "unsupported_content_type")
         return None
 
@@ -142,14 +179,15 @@ class Gate:
             return JSONResponse(body, status, headers_of(failure, status))
         return None
 
-    async def _read(self, headers: Headers, receive: Receive) -> tuple[bytes, JSONResponse | None]:
+    async def _read(
+        self, headers: Headers, receive: Receive, limit: int, patience_s: float
+    ) -> tuple[bytes, JSONResponse | None]:
         """The whole body, or why it is not taken."""
-        limit = self._settings.max_body_bytes
         declared = headers.get("content-length", "0")
         body, size = bytearray(), 0
         too_large = not declared.isdigit() or int(declared) > limit
         try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
+            async with asyncio.timeout(patience_s):
                 while True:
                     message = await receive()
                     chunk = message.get("body", b"")
@@ -160,7 +198,7 @@ class Gate:
                     if not message.get("more_body", False) or size > _MAX_DROPPED:
                         break
         except TimeoutError:
-            text = f"the body took longer than {self._settings.body_timeout_s:g} s to arrive. Send it again."
+            text = f"the body took longer than {patience_s:g} s to arrive. Send it again."
             return b"", refusal(408, text, "body_too_slow")
         if too_large:
             text = f"the body is larger than {limit} bytes, the limit of one request. Send less at a time."
@@ -168,20 +206,30 @@ class Gate:
         return bytes(body), None
 
 
+def _is_upload(scope: Scope) -> bool:
+    return scope["method"] == "POST" and scope["path"] in _UPLOADS
+
+
 def _has_body(headers: Headers) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Give the body that was read, then what comes after it: that the client left."""
-    given = False
+    """Give the body that was read, then what comes after it: that the client left.
+
+    A large one comes in pieces, between which others are served: whoever reads a form does so at once.
+    """
+    place: int | None = 0
 
     async def replay() -> Message:
-        nonlocal given
-        if given:
+        nonlocal place
+        if place is None:
             return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        if place > 0:
+            await asyncio.sleep(0)
+        piece = body[place : place + _PIECE]
+        place = place + _PIECE if place + _PIECE < len(body) else None
+        return {"type": "http.request", "body": piece, "more_body": place is not None}
 
     return replay
 

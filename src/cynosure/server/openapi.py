@@ -34,7 +34,7 @@ ANYWHERE: Mapping[int, str] = {
 WITH_BODY: Mapping[int, str] = {
     408: "The body took too long to arrive.",
     413: "The body is too large.",
-    415: "The body is not `application/json`.",
+    415: "The body is not of the type that is taken here: `application/json`, or a form with a file.",
     429: "A limit of the key is reached. Come back as `Retry-After` says.",
 }
 #: What an open address can still refuse.
@@ -52,6 +52,8 @@ _KEYS: Mapping[str, object] = {
         "type": "apiKey", "in": "header", "name": "x-api-key", "description": "As Anthropic's clients say it."
     },
 }  # fmt: skip
+#: What FastAPI calls a form.
+_FORM = "Body_"
 _REF = "#/components/schemas/{model}"
 
 Document = dict[str, Any]
@@ -74,6 +76,10 @@ def describe(app: FastAPI, *, is_keyless: bool) -> Document:
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    for name, schema in schemas.items():
+        # Forms are read as strictly as JSON is.
+        if name.startswith(_FORM):
+            schema["additionalProperties"] = False
     streamed = [model for _, model in _STREAMS.values() if model is not None]
     added = [Failure, AnthropicFailure, RerankFailure, Unready, *streamed]
     _, defined = models_json_schema([(model, "serialization") for model in added], ref_template=_REF)
@@ -105,9 +111,8 @@ def _complete(operation: Document, path: str, *, has_body: bool) -> None:
     if path in _STREAMS:
         responses["200"]["content"]["text/event-stream"] = {"schema": _event(*_STREAMS[path])}
     if path in EXAMPLES and has_body:
-        operation["requestBody"]["content"]["application/json"]["examples"] = {
-            name: {"value": value} for name, value in EXAMPLES[path].items()
-        }
+        [content] = operation["requestBody"]["content"].values()
+        content["examples"] = {name: {"value": value} for name, value in EXAMPLES[path].items()}
 
 
 def _event(text: str, model: type[BaseModel] | None) -> Document:

@@ -20,6 +20,7 @@ from cynosure.engine.watch import AttendedTo, BiasRun, Watchable, WatchSpec
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
+from cynosure.retrieval.library import Attribute, Filter, Library
 from cynosure.server.adapters import ModelAdapters
 
 T = TypeVar("T")
@@ -35,11 +36,21 @@ class Attended:
 
 
 @dataclass(frozen=True)
+class Highlight:
+    """Code points `start:end` of a quote's text: the sentence, item or example that answers."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
 class Quote:
     """A verbatim slice of an object's documentation, `start:end` in code points of the whole.
 
     `score`, from 0 to 1, is what the order is by; `similarity` is the cosine of question and passage.
     Where the object is a part of a file, `file` is its name, and `start:end` count in the file's text.
+    `source` says which text of an object it is: its `docstring`, or what the `reference` says of it. Where a
+    ranker read its sentences, `highlight` is the one that answers best.
     """
 
     text: str
@@ -52,13 +63,47 @@ class Quote:
     similarity: float
     attended: tuple[Attended, ...] = ()
     file: str = ""
+    file_id: str = ""
+    attributes: tuple[tuple[str, Attribute], ...] = ()
+    source: str = "docstring"
+    highlight: Highlight | None = None
+
+
+@dataclass(frozen=True)
+class SourcePlace:
+    """Where a quote stands: code points `start:end` of the `source` text of an object, or of `file`."""
+
+    object: str
+    start: int
+    end: int
+    source: str = "docstring"
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class SourceText:
+    """The whole text around a quote, which is `text[start:end]` of it.
+
+    `first` is the place of the text's first character in what the quote's own places count in.
+    """
+
+    object: str
+    kind: str
+    signature: str
+    text: str
+    start: int
+    end: int
+    first: int = 0
+    source: str = "docstring"
+    file: str = ""
 
 
 @dataclass(frozen=True)
 class Answer:
     """What was found for a question; `reason` says why where nothing was.
 
-    `confidence` is the best passage's score; below `threshold` no passage is an answer.
+    `confidence`, from 0 to 1, is the chance that what was found answers, or without a ranker the best
+    passage's score; below `threshold` there is no answer.
     """
 
     answered: bool
@@ -190,6 +235,10 @@ class DocumentStore(Protocol):
         """The best passages with what was attended to in them, or none where nothing fits."""
         ...
 
+    async def source(self, place: SourcePlace) -> SourceText:
+        """The text that a quote is a slice of; raises `NotFound` where no text holds the place."""
+        ...
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -314,6 +363,20 @@ class CompletionModel(Protocol):
         ...
 
 
+class UploadedStores(Protocol):
+    """The vector stores that whoever asks has made of his files."""
+
+    async def search(
+        self, store_id: str, query: str, max_results: int, only: Filter | None = None
+    ) -> Sequence[Quote]:
+        """The best passages of the files that a filter admits, best first, whatever their score.
+
+        Raises:
+            NotFound: he has no such store.
+        """
+        ...
+
+
 class EngineProcess(Protocol):
     """The process that computes, whichever it is at the moment."""
 
@@ -341,7 +404,10 @@ class EngineProcess(Protocol):
 class Services:
     """Everything that answers requests, by name; `engine` is None where models compute in this process.
 
-    `adapters` are among the completers by names of their own; None where none are taken.
+    `adapters` are among the completers by names of their own; None where none are taken. `demonstrations`
+    name the models whose cards say that they show a feature, and are of no other use. `library` keeps
+    everybody's files, or is None where none are taken; `uploads` are those of whoever asks, and None until
+    somebody does.
     """
 
     embedders: Mapping[str, EmbeddingModel]
@@ -351,6 +417,9 @@ class Services:
     rankers: Mapping[str, RankingModel] = field(default_factory=dict)
     engine: EngineProcess | None = None
     adapters: ModelAdapters | None = None
+    demonstrations: frozenset[str] = frozenset()
+    library: Library | None = None
+    uploads: UploadedStores | None = None
 
     def embedder(self, name: str) -> EmbeddingModel:
         """An embedding model by name."""
@@ -358,6 +427,9 @@ class Services:
 
     def close(self) -> None:
         """Stop every model that computes on threads of its own."""
+        # Before the engine ends: what is being indexed is given up, and has not failed.
+        if self.library is not None:
+            self.library.close()
         for completer in self.completers.values():
             completer.close()
         if self.engine is not None:

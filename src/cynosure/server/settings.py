@@ -13,6 +13,8 @@ class ServerSettings:
     - `allowed_hosts`: names, besides `localhost` and plain addresses, that a request may call us by.
     - `max_body_bytes`: of one request.
     - `body_timeout_s`: how long a body may take to arrive.
+    - `max_upload_bytes`, `upload_timeout_s`: the same of one that uploads a file, which leaves room for what
+      is around the file; `max_uploads`: how many may be under way, since each is held in memory.
     - `max_in_flight`: requests for work at one time, waiting ones included.
     - `stop_timeout_s`: how long answers under way may take to end when the server is stopped.
     """
@@ -22,6 +24,9 @@ class ServerSettings:
     allowed_hosts: tuple[str, ...] = ()
     max_body_bytes: int = 1 << 20
     body_timeout_s: float = 30.0
+    max_upload_bytes: int = (16 << 20) + (64 << 10)
+    upload_timeout_s: float = 300.0
+    max_uploads: int = 4
     max_in_flight: int = 256
     stop_timeout_s: float = 3.0
 

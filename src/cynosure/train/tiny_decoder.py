@@ -85,7 +85,7 @@ class _Stack(nn.Module):
 
     def forward(self, token_ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n hidden"]:
         x = self.embed_tokens(token_ids)
-        rotation = _rotation(token_ids.shape[1], self.head_dim)
+        rotation = _rotation(token_ids.shape[1], self.head_dim, token_ids.device)
         for layer in self.layers:
             x = layer(x, rotation)
         return self.norm(x)
@@ -141,9 +141,10 @@ class _Mlp(nn.Module):
         return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
 
 
-def _rotation(length: int, head_dim: int) -> Float[Tensor, "2 n d"]:
+def _rotation(length: int, head_dim: int, device: torch.device) -> Float[Tensor, "2 n d"]:
     """Return cosines and sines of each position's angles; the two halves of a head turn together."""
-    angles = torch.arange(length)[:, None] * THETA ** (-torch.arange(0, head_dim, 2) / head_dim)
+    steps = torch.arange(0, head_dim, 2, device=device) / head_dim
+    angles = torch.arange(length, device=device)[:, None] * THETA**-steps
     both = torch.cat([angles, angles], -1)
     return torch.stack([both.cos(), both.sin()])
 

@@ -7,8 +7,7 @@ random ones are not: what quantising costs is measured on it.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +21,10 @@ from torch.nn import functional
 from cynosure.core.errors import InputError
 from cynosure.models.safetensor_writer import write_safetensors
 from cynosure.train.corpus import Corpus
+from cynosure.train.loop import Course, Report, Schedule, fit, optimiser_of, silent
 from cynosure.train.tiny_decoder import Shape, TinyDecoder
 
 END = "<|end|>"
-
-#: Told a stage, how much of it is done, and how much there is.
-Report = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""
-        warm = max(1, self.num_steps // 50)
-        if step < warm:
-            return self.peak_rate * (step + 1) / warm
-        share = (step - warm) / max(1, self.num_steps - warm)
-        return self.peak_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * share)))
+        return Schedule(self.num_steps, self.peak_rate).rate(float(step))
 
 
 @dataclass(frozen=True)
@@ -80,9 +73,7 @@ class Trained:
     num_parameters: int
 
 
-def train(
-    corpus: Corpus, recipe: Recipe, out: Path, report: Report = lambda stage, done, total: None
-) -> Trained:
+def train(corpus: Corpus, recipe: Recipe, out: Path, report: Report = silent) -> Trained:
     """Train, and write checkpoint, tokenizer and `held_out.txt` to the new folder `out`.
 
     Raises:
@@ -113,8 +104,8 @@ def train(
     return trained
 
 
-def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
-    """Return a byte-level BPE (GPT-2's kind) of exactly `vocab_size` tokens, the end token first.
+def train_tokenizer(texts: Iterable[str], vocab_size: int, control: Sequence[str] = (END,)) -> Tokenizer:
+    """Return a byte-level BPE (GPT-2's kind) of exactly `vocab_size` tokens, those of control first.
 
     Raises:
         InputError: the texts have no room for so many.
@@ -125,7 +116,7 @@ def train_tokenizer(texts: Sequence[str], vocab_size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        special_tokens=[END],
+        special_tokens=list(control),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
@@ -156,30 +147,16 @@ def held_out_loss(decoder: TinyDecoder, tokens: Int[Tensor, " n"], seq_len: int,
 
 def _fit(decoder: TinyDecoder, tokens: Int[Tensor, " n"], recipe: Recipe, report: Report) -> float:
     """Take all steps; return the mean loss of the last ones."""
-    matrices = [parameter for parameter in decoder.parameters() if parameter.dim() > 1]
-    others = [parameter for parameter in decoder.parameters() if parameter.dim() == 1]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.95))
     dice = torch.Generator().manual_seed(recipe.seed)
-    losses: list[float] = []
-    for step in range(recipe.num_steps):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.rate(step)
+
+    def loss_of(step: int) -> Float[Tensor, ""]:
         starts = torch.randint(0, len(tokens) - recipe.seq_len, (recipe.num_seqs, 1), generator=dice)
         rows = tokens[starts + torch.arange(recipe.seq_len + 1)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=recipe.is_mixed):
-            loss = _loss(decoder, rows[:, :-1], rows[:, 1:])
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        optimiser.step()
-        losses.append(loss.item())
-        report("Training", step + 1, recipe.num_steps)
-    last = losses[-max(1, recipe.num_steps // 20) :]
-    return sum(last) / len(last)
+        return _loss(decoder, rows[:, :-1], rows[:, 1:])
+
+    schedule = Schedule(recipe.num_steps, recipe.peak_rate)
+    optimiser = optimiser_of(decoder, recipe.peak_rate, recipe.weight_decay)
+    return fit(decoder, optimiser, loss_of, Course(schedule, recipe.is_mixed), report).last_loss
 
 
 def _loss(decoder: TinyDecoder, given: Int[Tensor, "b n"], wanted: Int[Tensor, "b n"]) -> Float[Tensor, ""]:

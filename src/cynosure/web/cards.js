@@ -1,52 +1,44 @@
-// Draw quotes as cards. Knows nothing of the server; puts data on the page as text only, never as HTML.
+// Draw quotes as cards. Knows nothing of the server.
 
-// Fainter words are left plain, so that the page stays calm.
-const FAINTEST = 0.2;
+import { element } from "./element.js";
+import { highlighted } from "./marks.js";
 
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
+/** Where a quote stands, in words. */
+export function citation({ object, source, file, start, end }) {
+  if (start === undefined) return file;
+  const place = `characters ${start}–${end}`;
+  if (source === "file") return `${file}, ${place}`;
+  const text = source === "reference" ? "of what the reference says of it" : "of its docstring";
+  return `${object}, ${place} ${text}`;
 }
 
-function marked(text, span) {
-  const mark = element("mark", "", text);
-  mark.style.setProperty("--weight", span.weight.toFixed(3));
-  mark.title = `attended to: ${Math.round(100 * span.weight)}% of what the most attended word got`;
-  return mark;
-}
-
-/** The quote's text, its attended words marked. Offsets count code points, JavaScript's own do not. */
-export function highlighted(text, spans) {
-  const points = Array.from(text);
-  const parts = document.createDocumentFragment();
-  let position = 0;
-  for (const span of spans.filter((span) => span.weight >= FAINTEST)) {
-    parts.append(points.slice(position, span.start).join(""));
-    parts.append(marked(points.slice(span.start, span.end).join(""), span));
-    position = span.end;
-  }
-  parts.append(points.slice(position).join(""));
-  return parts;
-}
-
-/** Where the quote stands, in words. */
-export function citation(quote) {
-  return `${quote.object}, characters ${quote.start}–${quote.end} of its docstring`;
-}
-
-export function card(quote) {
+/** A quote, and a link to its source. */
+export function card(quote, link) {
   const item = element("li");
   const article = element("article", "card");
   const head = element("div", "card-head");
-  const score = element("span", "score", `score ${quote.score.toFixed(2)}`);
-  head.append(element("h3", "object", quote.object), element("span", "kind", quote.kind), score);
+  head.append(element("h3", "object", quote.object));
+  if (quote.kind) head.append(element("span", "kind", quote.kind));
+  head.append(scores(quote));
   const said = element("blockquote", "quote");
-  said.append(highlighted(quote.text, quote.attended));
+  said.append(highlighted(quote.text, quote.attended, quote.highlight));
   article.append(head);
   if (quote.signature) article.append(element("code", "signature", quote.signature));
-  article.append(said, element("p", "citation", citation(quote)));
+  const foot = element("p", "citation");
+  const cite = element("a", "cite", citation(quote));
+  cite.href = link;
+  foot.append(cite, element("span", "author", `quoted by the ${quote.author}`));
+  article.append(said, foot);
   item.append(article);
   return item;
+}
+
+function scores({ score, similarity }) {
+  const said = element("span", "score", `score ${score.toFixed(2)}`);
+  const meter = element("span", "meter");
+  meter.style.setProperty("--share", Math.max(0, Math.min(1, score)).toFixed(3));
+  meter.setAttribute("aria-hidden", "true");
+  if (similarity !== undefined) said.title = `similarity of meaning: ${similarity.toFixed(2)}`;
+  said.prepend(meter);
+  return said;
 }

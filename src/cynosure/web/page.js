@@ -1,112 +1,52 @@
-// Join the question box, the address and the answer. Knows nothing of how an answer is drawn or fetched.
+// Join the address and the views. Knows nothing of what a view does.
 
-import { ApiError, KeyNeeded, ask } from "./api.js";
-import { card } from "./cards.js";
-import { forgetKey, keepKey, keptKey } from "./key.js";
-import { whenReady } from "./readiness.js";
+import { forget } from "./catalog.js";
+import { onAgain } from "./outcome.js";
+import { here, onMove } from "./router.js";
+import { closeSource } from "./source.js";
+import * as ask from "./views/ask.js";
+import * as code from "./views/code.js";
+import * as inspect from "./views/inspect.js";
+import * as search from "./views/search.js";
 
-const at = (id) => document.getElementById(id);
-const [form, question, send, status] = ["form", "question", "send", "status"].map(at);
-const panels = ["answer", "nothing", "failure", "key-needed"].map(at);
-const loading = { loading: at("loading"), stage: at("stage"), progress: at("progress") };
+const views = { ask, search, code, inspect };
+const sections = Object.keys(views).map((name) => document.getElementById(`view-${name}`));
+const links = document.querySelectorAll("nav a");
+let current = "";
 
-let ready = whenReady(loading);
-
-let underWay = new AbortController();
-
-function showOnly(panel) {
-  for (const other of panels) other.hidden = other !== panel;
-}
-
-/** Ask for a key; one that was sent is none of the server's, and is forgotten. */
-function askForKey(failure) {
-  if (keptKey()) at("key-text").textContent = failure.message;
-  forgetKey();
-  status.textContent = "";
-  showOnly(at("key-needed"));
-  at("key").focus();
-}
-
-function showFailure(failure) {
-  if (failure instanceof KeyNeeded) {
-    askForKey(failure);
-    return;
+function show(name) {
+  for (const section of sections) section.hidden = section.id !== `view-${name}`;
+  for (const link of links) {
+    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
   }
-  if (!(failure instanceof ApiError)) throw failure;
-  at("failure-text").textContent = failure.message;
-  status.textContent = "";
-  showOnly(at("failure"));
+  const hasMoved = current !== name;
+  current = name;
+  if (hasMoved) views[name].focus();
 }
 
-function showAnswer(answer) {
-  const count = answer.quotes.length;
-  if (!answer.answered) {
-    at("reason").textContent = answer.reason;
-    status.textContent = "";
-    showOnly(at("nothing"));
-    return;
-  }
-  at("cards").replaceChildren(...answer.quotes.map(card));
-  const took = (answer.timings_ms.total / 1000).toFixed(2);
-  status.textContent = `${count} ${count === 1 ? "passage" : "passages"} in ${took} s`;
-  showOnly(at("answer"));
+function follow({ view, values }) {
+  if (view !== current || !values.source) closeSource();
+  show(view);
+  document.title = `${views[view].title(values)} · Cynosure`;
+  return views[view].follow(values);
 }
 
-async function answerTo(text) {
-  underWay.abort();
-  const mine = (underWay = new AbortController());
-  send.setAttribute("aria-busy", "true");
-  status.textContent = "Looking…";
-  try {
-    await ready;
-    const answer = await ask(text, mine.signal);
-    if (mine === underWay) showAnswer(answer);
-  } catch (failure) {
-    if (failure.name === "AbortError") return;
-    showFailure(failure);
-  } finally {
-    if (mine === underWay) send.removeAttribute("aria-busy");
-  }
-}
-
-/** Ask, and keep the question in the address, so that it can be linked to and gone back to. */
-function submit(text) {
-  question.value = text;
-  const address = `?q=${encodeURIComponent(text)}`;
-  if (location.search !== address) history.pushState(null, "", address);
-  document.title = `${text} · Cynosure`;
-  answerTo(text);
-}
-
-function followAddress() {
-  const text = (new URLSearchParams(location.search).get("q") ?? "").trim();
-  question.value = text;
-  if (text) answerTo(text);
-  else showOnly(null);
-}
-
-form.addEventListener("submit", (event) => {
-  event.preventDefault();
-  const text = question.value.trim();
-  if (text) submit(text);
+onAgain(() => {
+  forget();
+  follow(here());
 });
-at("key-form").addEventListener("submit", (event) => {
+onMove(follow);
+
+document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
-  keepKey(at("key").value.trim());
-  at("key").value = "";
-  ready = whenReady(loading);
-  ready.then(followAddress, showFailure);
-});
-at("examples").addEventListener("click", (event) => {
-  if (event.target instanceof HTMLButtonElement) submit(event.target.textContent);
+  document.getElementById("content").focus();
 });
 document.addEventListener("keydown", (event) => {
-  if (event.key === "/" && document.activeElement !== question) {
-    event.preventDefault();
-    question.select();
-  }
+  const isTyping = event.target.closest("input, textarea, select, dialog");
+  if (event.key !== "/" || isTyping || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  views[current].focus();
 });
-window.addEventListener("popstate", followAddress);
 
-ready.catch(showFailure);
-followAddress();
+follow(here());

@@ -1,43 +1,59 @@
 // Wait until the server answers questions, and show how far it is. Knows nothing of questions.
 
-import { ApiError, KeyNeeded, readiness } from "./api.js";
+import { ApiError, Gone, readiness } from "./api.js";
 
 const POLL_MS = 400;
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const at = (id) => document.getElementById(id);
+const [loading, stage, progress, banner, retry] = ["loading", "stage", "progress", "gone", "retry"].map(at);
 
-function show(elements, stage, done, total) {
-  elements.loading.hidden = false;
-  elements.stage.textContent = total ? `${stage}: ${done} of ${total}` : stage;
-  if (total) {
-    elements.progress.max = total;
-    elements.progress.value = done;
+/** Wait, or until the reader does not want to. */
+function pause(milliseconds) {
+  return new Promise((done) => {
+    const timer = setTimeout(done, milliseconds);
+    retry.onclick = () => {
+      clearTimeout(timer);
+      done();
+    };
+  });
+}
+
+function show(state) {
+  loading.hidden = false;
+  stage.textContent = state.total ? `${state.stage}: ${state.done} of ${state.total}` : state.stage;
+  if (state.total) {
+    progress.max = state.total;
+    progress.value = state.done;
   } else {
-    elements.progress.removeAttribute("value");
+    progress.removeAttribute("value");
   }
 }
 
-/** Resolve when the server is ready; throw ApiError where it failed for good. */
-export async function whenReady(elements) {
+/** Resolve when the server is ready; throw ApiError where it failed for good, or wants a key. */
+async function untilReady() {
   for (;;) {
-    let state;
     try {
-      state = await readiness();
+      const state = await readiness();
+      banner.hidden = true;
+      if (state.status === "ready") return;
+      if (state.status === "failed") throw new ApiError(state.error.message);
+      show(state);
+      await pause(POLL_MS);
     } catch (failure) {
-      if (failure instanceof KeyNeeded) elements.loading.hidden = true;
-      if (failure instanceof KeyNeeded || !(failure instanceof ApiError)) throw failure;
-      show(elements, "The server does not answer; trying again", 0, 0);
+      if (!(failure instanceof Gone)) throw failure;
+      loading.hidden = true;
+      banner.hidden = false;
       await pause(4 * POLL_MS);
-      continue;
     }
-    if (state.status === "ready") {
-      elements.loading.hidden = true;
-      return;
-    }
-    if (state.status === "failed") {
-      elements.loading.hidden = true;
-      throw new ApiError(state.error.message);
-    }
-    show(elements, state.stage, state.done, state.total);
-    await pause(POLL_MS);
   }
+}
+
+let underWay = null;
+
+/** The same, however many wait: one of them asks. */
+export function whenReady() {
+  underWay ??= untilReady().finally(() => {
+    loading.hidden = true;
+    underWay = null;
+  });
+  return underWay;
 }

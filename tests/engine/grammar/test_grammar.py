@@ -12,7 +12,7 @@ from cynosure.core.errors import InputError
 from cynosure.engine import constraints
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.grammar import grammar
-from cynosure.engine.grammar.grammar import Grammar, Matcher, Vocabulary, native_text
+from cynosure.engine.grammar.grammar import Grammar, GrammarMatcher, Vocabulary, native_text
 from cynosure.engine.grammar.process import GrammarCost, TokenizerDefinition
 from tests.engine.constraint_cases import EOS, VOCAB, definition
 from tests.models.tiny_tokenizers import byte_fallback, byte_level, word_piece
@@ -29,7 +29,7 @@ def compiled(vocabulary: Vocabulary, constraint: Constraint) -> Grammar:
     return Grammar(vocabulary, native_text(constraint), GrammarCost(0.0, 0))
 
 
-def allowed(matcher: Matcher) -> set[int]:
+def allowed(matcher: GrammarMatcher) -> set[int]:
     mask = matcher.allowed(VOCAB)
     assert mask.shape == (VOCAB,)
     return set(mask.nonzero()[:, 0].tolist())
@@ -42,7 +42,7 @@ def spelling(text: str) -> list[int]:
     return [token_id for character in text for token_id in byte_level().encode(character).ids]
 
 
-def follow(matcher: Matcher, token_ids: list[int]) -> None:
+def follow(matcher: GrammarMatcher, token_ids: list[int]) -> None:
     for token_id in token_ids:
         assert token_id in allowed(matcher)
         matcher.accept(token_id)
@@ -56,7 +56,7 @@ def test_exactly_the_tokens_that_can_go_on_are_allowed(vocabulary: Vocabulary) -
     pattern = "(the )?(sea|star(s| the)?)!"
     assert all(re.fullmatch(pattern, word) for word in words)
     for word in words:
-        matcher, so_far = Matcher(compiled(vocabulary, constraints.regex(pattern))), ""
+        matcher, so_far = GrammarMatcher(compiled(vocabulary, constraints.regex(pattern))), ""
         for token_id in spelling(word):
             expected = {token for token, text in texts.items() if text and so_far + text in prefixes}
             assert allowed(matcher) == expected
@@ -67,7 +67,7 @@ def test_exactly_the_tokens_that_can_go_on_are_allowed(vocabulary: Vocabulary) -
 
 
 def test_end_tokens_are_allowed_exactly_where_the_answer_may_end(vocabulary: Vocabulary) -> None:
-    matcher = Matcher(compiled(vocabulary, constraints.regex("ab*")))
+    matcher = GrammarMatcher(compiled(vocabulary, constraints.regex("ab*")))
     assert not allowed(matcher) & {EOS, IM_END}
     for token_id in spelling("abb"):
         matcher.accept(token_id)
@@ -80,7 +80,7 @@ def test_end_tokens_are_allowed_exactly_where_the_answer_may_end(vocabulary: Voc
 )
 def test_a_choice_is_taken_word_for_word(vocabulary: Vocabulary, text: str) -> None:
     found = compiled(vocabulary, constraints.choice([text, f"{text}, too"]))
-    matcher = Matcher(found)
+    matcher = GrammarMatcher(found)
     for token_id in spelling(text):
         assert token_id in allowed(matcher)
         matcher.accept(token_id)
@@ -92,14 +92,14 @@ def test_a_choice_is_taken_word_for_word(vocabulary: Vocabulary, text: str) -> N
 
 
 def test_a_wrong_token_is_an_error_and_no_crash(vocabulary: Vocabulary) -> None:
-    matcher = Matcher(compiled(vocabulary, constraints.regex("ab")))
+    matcher = GrammarMatcher(compiled(vocabulary, constraints.regex("ab")))
     with pytest.raises(InputError, match="can't be followed"):
         matcher.accept(spelling("z")[0])
     assert not matcher.is_complete
 
 
 def test_white_space_in_json_comes_to_an_end(vocabulary: Vocabulary) -> None:
-    matcher = Matcher(compiled(vocabulary, constraints.json_object()))
+    matcher = GrammarMatcher(compiled(vocabulary, constraints.json_object()))
     space = spelling(" ")[0]
     matcher.accept(spelling("{")[0])
     count = 0
@@ -112,7 +112,7 @@ def test_white_space_in_json_comes_to_an_end(vocabulary: Vocabulary) -> None:
 
 def test_matchers_of_one_grammar_know_nothing_of_each_other(vocabulary: Vocabulary) -> None:
     found = compiled(vocabulary, constraints.regex("ab|cd"))
-    one, other = Matcher(found), Matcher(found)
+    one, other = GrammarMatcher(found), GrammarMatcher(found)
     one.accept(spelling("a")[0])
     assert allowed(one) == set(spelling("b"))
     assert allowed(other) == {spelling("a")[0], spelling("c")[0]}
@@ -128,16 +128,16 @@ def test_a_full_lexer_is_made_anew_and_the_others_go_on(
     monkeypatch.setattr(grammar, "PARSER_LIMITS", {"max_lexer_states": 2000, "verbose_errors": False})
     found = compiled(vocabulary, GROWING)
     dice = random.Random(1)
-    matchers: list[tuple[Matcher, list[int]]] = []
+    matchers: list[tuple[GrammarMatcher, list[int]]] = []
     for _ in range(24):
-        matcher, taken = Matcher(found), []
+        matcher, taken = GrammarMatcher(found), []
         for _ in range(25):
             taken.append(dice.choice(sorted(allowed(matcher) - {EOS, IM_END})))
             matcher.accept(taken[-1])
         matchers.append((matcher, taken))
     assert found.generation > 0, "the lexer was never full: the test shows nothing"
     for matcher, taken in matchers:
-        alone = Matcher(compiled(vocabulary, GROWING))
+        alone = GrammarMatcher(compiled(vocabulary, GROWING))
         for token_id in taken:
             alone.accept(token_id)
         assert allowed(matcher) == allowed(alone)
@@ -150,7 +150,9 @@ def test_what_is_slow_to_compile_is_not_made_anew(vocabulary: Vocabulary) -> Non
 
 
 def test_a_mask_that_takes_too_long_fails(vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
-    matcher = Matcher(compiled(vocabulary, constraints.grammar('start: s\ns: s s | s s s | "a" | /[a-z]/')))
+    matcher = GrammarMatcher(
+        compiled(vocabulary, constraints.grammar('start: s\ns: s s | s s s | "a" | /[a-z]/'))
+    )
     ticks = iter(range(100))
     monkeypatch.setattr(time, "thread_time", lambda: 0.2 * next(ticks))
     with pytest.raises(InputError, match=r"0\.20 s for one token"):
@@ -158,7 +160,9 @@ def test_a_mask_that_takes_too_long_fails(vocabulary: Vocabulary, monkeypatch: p
 
 
 def test_an_ambiguous_grammar_ends_its_own_request(vocabulary: Vocabulary) -> None:
-    matcher = Matcher(compiled(vocabulary, constraints.grammar('start: s\ns: s s | s s s | "a" | /[a-z]/')))
+    matcher = GrammarMatcher(
+        compiled(vocabulary, constraints.grammar('start: s\ns: s s | s s s | "a" | /[a-z]/'))
+    )
     start = time.thread_time()
     with pytest.raises(InputError, match="Make it"):
         follow(matcher, spelling("a") * 1000)
@@ -168,7 +172,7 @@ def test_an_ambiguous_grammar_ends_its_own_request(vocabulary: Vocabulary) -> No
 def test_byte_fallback_spells_what_it_has_no_piece_for() -> None:
     raw = byte_fallback()
     vocabulary = Vocabulary(TokenizerDefinition(raw.to_str(), 310, (2,)))
-    matcher = Matcher(compiled(vocabulary, constraints.choice(["東京!"])))
+    matcher = GrammarMatcher(compiled(vocabulary, constraints.choice(["東京!"])))
     taken = []
     while not matcher.is_complete:
         taken.append(matcher.allowed(305).nonzero()[0, 0].item())

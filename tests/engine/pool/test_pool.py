@@ -113,6 +113,15 @@ def test_evidence_is_that_of_the_embedder(pool: ModelPool) -> None:
     assert found == load_embedder(folder_of("embedder"), dtype="float32").attended(TEXTS[1])
 
 
+def test_evidence_of_a_pair_is_that_of_the_ranker(pool: ModelPool) -> None:
+    found = pool.attended("classifier", TEXTS[1], TEXTS[0]).result(60)
+    assert found == load_cross_encoder(folder_of("classifier")).attended(TEXTS[0], TEXTS[1])
+    with pytest.raises(InputError, match="does not score texts"):
+        pool.attended("embedder", TEXTS[1], TEXTS[0])
+    with pytest.raises(InputError, match="does not embed texts"):
+        pool.attended("classifier", TEXTS[1])
+
+
 def test_a_cancelled_request_ends_wherever_it_is() -> None:
     pool, ear = ModelPool([served("llama")], settings()), Waiting()
     pool.submit("llama", ask("waits", [1, 2, 3], 100), ear)

@@ -30,7 +30,7 @@ from cynosure.engine import (
     TokenLogprob,
     Usage,
 )
-from cynosure.engine.constraints import json_schema
+from cynosure.engine.constraints import json_schema, verbatim
 from cynosure.engine.pool.card import ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.watch import DENIED, AttendedTo, WatchSpec
@@ -76,6 +76,7 @@ CALLS_MADE: list[Call] = [
     Submit("m", Request("r-3", (7, 8), SamplingParams(max_tokens=1), watch=WATCH, bias=((0, 1, DENIED),))),
     Cancel("m", "r-1"),
     Compile(1, "m", SCHEMA, "tenant"),
+    Compile(1, "m", verbatim(["naïve", "🙂\n"], min_chars=2), "tenant"),
     LoadModel(2, "m"),
     Embed(3, "m", ("a", "naïve \ud800", ""), ""),
     Attend(4, "m", "text"),

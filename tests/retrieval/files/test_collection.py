@@ -19,6 +19,7 @@ from cynosure.retrieval.files import (
     FILE_WEIGHTS,
     SOURCE,
     collection,
+    growth,
     index_files,
     indexed_files,
     roots,
@@ -391,7 +392,7 @@ def test_limits(folder: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> N
         patch.setattr(collection, "MAX_FILES", 1)
         with pytest.raises(InputError, match="over 1 files"):
             index_files(index, [folder], BagOfWords())
-    monkeypatch.setattr(collection, "MAX_TEXT", 10)
+    monkeypatch.setattr(growth, "MAX_TEXT", 10)
     (folder / "bread.md").write_text("Longer than ten characters.")
     with pytest.raises(InputError, match="the limit is 0 Mi"):
         index_files(index, [folder], BagOfWords())

@@ -16,7 +16,7 @@ import pytest
 
 from cynosure.guard import Action, Policy, Rules
 from cynosure.server.records.oversight import Oversight
-from cynosure.server.services import Attended, Quote, ScoreKind, Scores, Services, Vectors
+from cynosure.server.services import Attended, Highlight, Quote, ScoreKind, Scores, Services, Vectors
 from tests.guard import cases
 from tests.server.chat_models import ScriptedModel, scripted
 from tests.server.fakes import CREATED, FakeEmbedder, FakeStore, serving
@@ -53,7 +53,10 @@ class LeakyStore(FakeStore):
         words = (Attended(0, 3, 0.5), Attended(9, 13, 1.0), Attended(end + 1, end + 6, 0.2))
         # A heading and a file's name are its owner's words too.
         name, file = f"pay.md: {CARD}", f"pay {CARD}.md"
-        leaky = Quote(text, name, "section", f"(card='{CARD}')", 0, len(text), 0.9, 0.9, words, file)
+        leaky = Quote(
+            text, name, "section", f"(card='{CARD}')", 0, len(text), 0.9, 0.9, words, file,
+            highlight=Highlight(9, len(text)),
+        )  # fmt: skip
         return [leaky, *await super().search(query, max_results)][:max_results]
 
 
@@ -259,6 +262,8 @@ def test_attended_words_of_a_redacted_quote_are_where_they_say(redacting: House)
     quote = redacting.post("/v1/ask", {"question": "who pays"}).json()["quotes"][0]
     words = [quote["text"][word["start"] : word["end"]] for word in quote["attended"]]
     assert words == ["pay", "[card]", "today"]
+    shown = quote["highlight"]
+    assert quote["text"][shown["start"] : shown["end"]] == "[card] today"
 
 
 def test_a_question_whose_every_quote_is_blocked_has_no_answer(blocking: House) -> None:

@@ -12,9 +12,14 @@ from functools import cached_property
 from queue import SimpleQueue
 
 from cynosure.core.errors import EngineBusy
-from cynosure.engine.constraints import Constraint
+from cynosure.engine.constraints import Constraint, ConstraintKind
 from cynosure.engine.grammar.grammar import Grammar, Vocabulary, load_llguidance, native_text
+from cynosure.engine.grammar.matching import Compiled
+from cynosure.engine.grammar.names import KnownNames
 from cynosure.engine.grammar.process import GrammarLimits, GrammarProcess, TokenizerDefinition
+from cynosure.engine.grammar.quotable import Crossings
+from cynosure.engine.grammar.token_trie import TokenTrie
+from cynosure.engine.grammar.verbatim import Verbatim
 
 MAX_GRAMMARS = 64
 MAX_KEPT_BYTES = 256 << 20
@@ -40,14 +45,14 @@ class GrammarCache:
             self._idle.put(process)
         self._lock = threading.Lock()
         self._vocabulary_lock = threading.Lock()
-        self._compiling: dict[_Key, Future[Grammar]] = {}
-        self._kept: OrderedDict[_Key, Grammar] = OrderedDict()
+        self._compiling: dict[_Key, Future[Compiled]] = {}
+        self._kept: OrderedDict[_Key, Compiled] = OrderedDict()
 
     def __len__(self) -> int:
         """How many grammars are kept."""
         return len(self._kept)
 
-    def request(self, constraint: Constraint, tenant: str = "") -> Future[Grammar]:
+    def request(self, constraint: Constraint, tenant: str = "") -> Future[Compiled]:
         """A grammar, at once where it is kept; the future may be shared, so cancel nothing.
 
         The future raises `InputError` where the constraint does not compile, or not within the limits.
@@ -56,13 +61,14 @@ class GrammarCache:
             MissingPackage: llguidance is not installed.
             EngineBusy: too many constraints wait.
         """
-        load_llguidance()
+        if not constraint.kind.is_plain:
+            load_llguidance()
         key = (tenant, constraint)
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
-                found: Future[Grammar] = Future()
+                found: Future[Compiled] = Future()
                 found.set_result(kept)
                 return found
             if key in self._compiling:
@@ -88,7 +94,22 @@ class GrammarCache:
     def _vocabulary(self) -> Vocabulary:
         return Vocabulary(self._tokenizer)
 
-    def _compile(self, constraint: Constraint) -> Grammar:
+    @cached_property
+    def _tokens(self) -> TokenTrie:
+        return TokenTrie(self._tokenizer)
+
+    @cached_property
+    def _crossings(self) -> Crossings:
+        return Crossings(self._tokens)
+
+    def _compile(self, constraint: Constraint) -> Compiled:
+        if constraint.kind.is_plain:
+            # No program of the caller's: what it takes is bounded by its length.
+            with self._vocabulary_lock:
+                tokens, crossings = self._tokens, self._crossings
+            if constraint.kind is ConstraintKind.NAMES:
+                return KnownNames.of(constraint, tokens)
+            return Verbatim.of(constraint, tokens, crossings)
         text = native_text(constraint)
         process = self._idle.get()
         try:
@@ -99,7 +120,7 @@ class GrammarCache:
             vocabulary = self._vocabulary
         return Grammar(vocabulary, text, cost)
 
-    def _keep(self, key: _Key, done: Future[Grammar]) -> None:
+    def _keep(self, key: _Key, done: Future[Compiled]) -> None:
         with self._lock:
             del self._compiling[key]
             if done.cancelled() or done.exception() is not None:
@@ -110,4 +131,4 @@ class GrammarCache:
 
     @property
     def _num_bytes(self) -> int:
-        return sum(grammar.cost.num_bytes for grammar in self._kept.values())
+        return sum(grammar.num_bytes for grammar in self._kept.values())

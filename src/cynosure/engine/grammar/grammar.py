@@ -75,6 +75,15 @@ class Grammar:
             raise InputError(f"the constraint does not compile: {compiled.get_error()}. Correct it.")
         return compiled
 
+    @property
+    def num_bytes(self) -> int:
+        """What it holds in memory."""
+        return self.cost.num_bytes
+
+    def matcher(self) -> GrammarMatcher:
+        """Stand before the first token of an answer."""
+        return GrammarMatcher(self)
+
     def start(self) -> LLMatcher:
         """A native matcher before the first token."""
         return self._pristine.deep_copy()
@@ -89,7 +98,7 @@ class Grammar:
         return True
 
 
-class Matcher:
+class GrammarMatcher:
     """Where one answer stands in its grammar. For one thread."""
 
     def __init__(self, grammar: Grammar) -> None:

@@ -14,7 +14,7 @@ from cynosure.cache import PageStore
 from cynosure.core.errors import CynosureError, EmptyInput, InputError
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.encoding import Rows
-from cynosure.engine.grammar.grammar import Grammar
+from cynosure.engine.grammar.matching import Compiled
 from cynosure.engine.pool.adapters import PoolAdapters
 from cynosure.engine.pool.card import ModelCard, ModelRole, ServedModel
 from cynosure.engine.pool.check_card import check_by_card
@@ -30,7 +30,8 @@ from cynosure.engine.pool.resident import (
 from cynosure.engine.pool.settings import PoolSettings
 from cynosure.engine.request import Cancelled, Event, Failed, PromptLogprobs, Request, TokenEvent, Usage
 from cynosure.engine.turnstile import Turnstile
-from cynosure.models.embedder import AttendedTokens
+from cynosure.models.attended_tokens import AttendedTokens
+from cynosure.models.cross_encoder import CrossEncoder
 from cynosure.observe.load import EngineLoad
 
 T = TypeVar("T")
@@ -182,7 +183,7 @@ class ModelPool:
         elif isinstance(found, GeneratorResident):
             found.engine.cancel(request_id)
 
-    def grammar(self, name: str, constraint: Constraint, tenant: str = "") -> Future[Grammar]:
+    def grammar(self, name: str, constraint: Constraint, tenant: str = "") -> Future[Compiled]:
         """Have a constraint compiled for a model that generates.
 
         Raises:
@@ -190,7 +191,7 @@ class ModelPool:
             InputError: the model does not generate.
         """
 
-        def ask(resident: Resident) -> Future[Grammar]:
+        def ask(resident: Resident) -> Future[Compiled]:
             assert isinstance(resident, GeneratorResident)
             return resident.engine.grammar(constraint, tenant)
 
@@ -216,14 +217,33 @@ class ModelPool:
 
         return self._relay(entry, ask)
 
-    def attended(self, name: str, text: str) -> Future[AttendedTokens]:
-        """Which tokens of a text an embedder attended to; errors are those of `embed`."""
+    def attended(self, name: str, text: str, question: str | None = None) -> Future[AttendedTokens]:
+        """Which tokens of a text an embedder attended to, or a ranker that reads it with a question.
+
+        Errors are those of `embed`, or of `score`.
+        """
+        if question is not None:
+            return self._attended_pair(name, question, text)
         entry = self._asked(name, (ModelRole.EMBEDDER,), "embed texts")
 
         def ask(resident: Resident) -> Future[AttendedTokens]:
             assert isinstance(resident, EmbedderResident)
             model = resident.model
             return resident.engine.aside(lambda: model.attended(text))
+
+        return self._relay(entry, ask)
+
+    def _attended_pair(self, name: str, question: str, text: str) -> Future[AttendedTokens]:
+        entry = self._asked(name, (ModelRole.RANKER, ModelRole.CLASSIFIER), "score texts")
+
+        def ask(resident: Resident) -> Future[AttendedTokens]:
+            assert isinstance(resident, ScorerResident)
+            model = resident.model
+            if not isinstance(model, CrossEncoder):
+                raise InputError(
+                    f"{name!r} reads texts apart, and attends to none from another. Ask another model."
+                )
+            return resident.engine.aside(lambda: model.attended(question, text))
 
         return self._relay(entry, ask)
 

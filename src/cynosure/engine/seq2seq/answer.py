@@ -19,7 +19,7 @@ from cynosure.engine.answer_rules import AnswerRules
 from cynosure.engine.beam_search import BeamSearch
 from cynosure.engine.encoder_outputs import EncoderOutput
 from cynosure.engine.features import Features
-from cynosure.engine.grammar.grammar import Matcher
+from cynosure.engine.grammar.matching import Matcher
 from cynosure.engine.request import Event, FinishReason, Request, TokenEvent, Usage
 from cynosure.engine.sampler import Row
 from cynosure.engine.seq2seq.runner import LineWork

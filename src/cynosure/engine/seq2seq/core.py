@@ -21,7 +21,7 @@ from cynosure.engine.check import check_seq2seq_request
 from cynosure.engine.encoder_outputs import EncoderOutput, EncoderOutputs, key_of_input
 from cynosure.engine.fairness import TokenCounter
 from cynosure.engine.features import FeatureShape
-from cynosure.engine.grammar.grammar import Matcher
+from cynosure.engine.grammar.matching import Matcher
 from cynosure.engine.pace import Pace
 from cynosure.engine.request import (
     Cancelled,

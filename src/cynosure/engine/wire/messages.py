@@ -118,11 +118,12 @@ class Embed:
 
 @dataclass(frozen=True)
 class Attend:
-    """Say what the embedder attended to in a text; the answer is `Shares`."""
+    """Say what an embedder attended to in a text, or a ranker with a question; the answer is `Shares`."""
 
     call_id: int
     model: str
     text: str
+    question: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float32
-
 from cynosure.core.errors import EnvironmentFault, InputError, InputTooLong, MissingPackage
-from cynosure.retrieval.documents import Entry, Passage
+from cynosure.retrieval.documents import Entry
 from cynosure.retrieval.files.formats import is_read, read_text, refusal
+from cynosure.retrieval.files.growth import empty, grown
 from cynosure.retrieval.files.marks import entries_of
 from cynosure.retrieval.files.roots import Found, Root, files_below, leads_within, merged, read_file, root_of
-from cynosure.retrieval.index import embed_passages, open_index
-from cynosure.retrieval.passages import cut
+from cynosure.retrieval.index import open_index
 from cynosure.retrieval.protocols import Embedder, Progress
 from cynosure.retrieval.store import Contents, Store, fingerprint, write_store
 
@@ -32,7 +29,6 @@ from cynosure.retrieval.store import Contents, Store, fingerprint, write_store
 SOURCE = "files 1"
 
 MAX_FILES = 20_000
-MAX_TEXT = 128 << 20
 
 #: Faults that are told one by one; the others are counted.
 _TOLD = 10
@@ -87,7 +83,7 @@ class _Old:
 
     @classmethod
     def none(cls, dim: int) -> _Old:
-        return cls((), {}, {}, Contents((), (), np.zeros((0, dim), np.float32)))
+        return cls((), {}, {}, empty(dim))
 
 
 @dataclass(frozen=True)
@@ -252,30 +248,11 @@ def _contents(
         for place in old.entries.get(file.record.label, ())
     )
     fresh = [entry for file in files.values() if isinstance(file, _Read) for entry in file.entries]
-    entries = (*(old.contents.entries[place] for place in kept), *fresh)
-    size = sum(len(entry.doc) for entry in entries)
-    if size > MAX_TEXT:
-        raise InputTooLong(
-            f"the files hold {size >> 20} Mi characters; the limit is {MAX_TEXT >> 20} Mi. Name fewer."
-        )
-    moved = {place: now for now, place in enumerate(kept)}
-    rows = [row for row, passage in enumerate(old.contents.passages) if passage.entry in moved]
-    passages = [_moved(old.contents.passages[row], moved) for row in rows]
-    made = [
-        Passage(one.entry + len(kept), one.start, one.end, one.heading)
-        for one in cut(fresh, embedder.count_tokens, embedder.max_tokens)
-    ]
-    vectors: Float32[np.ndarray, "n dim"] = embed_passages(entries, made, embedder, progress)
     notes = {
         "roots": [str(root.path) for root in roots],
         "files": {path: asdict(file.record) for path, file in files.items()},
     }
-    together = np.concatenate([old.contents.vectors[rows], vectors])
-    return Contents(entries, (*passages, *made), together, json.dumps(notes))
-
-
-def _moved(passage: Passage, places: Mapping[int, int]) -> Passage:
-    return Passage(places[passage.entry], passage.start, passage.end, passage.heading)
+    return grown(old.contents, kept, fresh, embedder, progress, json.dumps(notes))
 
 
 def _told(faults: Sequence[str]) -> str:

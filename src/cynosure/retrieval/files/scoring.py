@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from cynosure.retrieval.rank import WEIGHTS, Calibration, Weights
+from cynosure.retrieval.rank import Calibration, Weights
 
-#: What was fitted on docstrings and holds for any text; a file's path says nothing of how much it is used.
-FILE_WEIGHTS = Weights(
-    similarity=WEIGHTS.similarity, module=0.0, bm25=WEIGHTS.bm25, length=0.0, depth=0.0, deprecated=0.0
-)
+#: What was fitted on docstrings alone and holds for any text; nobody wrote how files are asked for.
+FILE_WEIGHTS = Weights(similarity=15.0, bm25=0.041)
 
 FILE_CALIBRATION = Calibration(
-    threshold=0.4 * WEIGHTS.similarity,
+    threshold=0.4 * FILE_WEIGHTS.similarity,
     method="a rule, and not fitted: a cosine of 0.4, or less where words of the question occur",
 )

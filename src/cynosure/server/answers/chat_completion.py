@@ -12,6 +12,7 @@ from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.server.answers.attention import AttentionPlan
 from cynosure.server.answers.chat_turn import ChatTurn, Spoken
 from cynosure.server.answers.continuation import Placed, ids_of
+from cynosure.server.answers.grounding import GroundingTeller
 from cynosure.server.answers.interleave import interleaved
 from cynosure.server.answers.token_words import chat_row
 from cynosure.server.schemas.chat import (
@@ -47,6 +48,8 @@ class ChatAnswer:
         self._prompt_ids = prompt_ids
         self._turns = turns
         self._tellers = [attention.teller() for _ in turns]
+        quoted = body.quoted
+        self._quotes = [None if quoted is None else GroundingTeller(quoted) for _ in turns]
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
 
@@ -107,7 +110,12 @@ class ChatAnswer:
         return True in asked
 
     def _spoken(self) -> AsyncGenerator[tuple[int, Spoken]]:
-        return interleaved([turn.spoken() for turn in self._turns])
+        return interleaved([self._heard(place, turn) for place, turn in enumerate(self._turns)])
+
+    def _heard(self, place: int, turn: ChatTurn) -> AsyncGenerator[Spoken]:
+        """What one turn says; where it quotes, whoever tells of that listens."""
+        quotes = self._quotes[place]
+        return turn.spoken() if quotes is None else _overheard(turn, quotes)
 
     def _choice(self, place: int, heard: Sequence[Spoken]) -> ChatChoice:
         parts = [part for spoken in heard for part in spoken.parts]
@@ -146,11 +154,14 @@ class ChatAnswer:
     def _tell(
         self, to: ChatChoice | ChunkChoice, place: int, tokens: Sequence[Placed], *, is_last: bool = False
     ) -> None:
-        """Add what was attended to, where that was asked for and there is something to tell."""
+        """Add what was attended to, and at the end what was quoted, where there is something to tell."""
         teller = self._tellers[place]
         told = None if teller is None else teller.piece(tokens, is_last=is_last)
         if told is not None:
             to.attention = told
+        quotes = self._quotes[place]
+        if is_last and quotes is not None:
+            to.grounding = quotes.report
 
     def _chunk(self, choices: list[ChunkChoice], usage: Usage | None = None) -> Mapping[str, object]:
         chunk = ChatChunk(
@@ -174,6 +185,15 @@ class ChatAnswer:
             total_tokens=first.num_prompt_tokens + num_tokens,
             prompt_tokens_details=PromptTokensDetails(cached_tokens=first.num_cached),
         )
+
+
+async def _overheard(turn: ChatTurn, quotes: GroundingTeller) -> AsyncGenerator[Spoken]:
+    async with aclosing(turn.spoken()) as coming:
+        async for spoken in coming:
+            for part in spoken.parts:
+                if isinstance(part, Said):
+                    quotes.hear(part.text)
+            yield spoken
 
 
 def _message(parts: Sequence[Part]) -> AnswerMessage:

@@ -12,13 +12,16 @@ from functools import partial
 from starlette.concurrency import run_in_threadpool
 
 from cynosure.core.errors import UnknownOption
+from cynosure.engine import constraints
 from cynosure.engine.request import TokenLogprob
+from cynosure.engine.sampling import SamplingParams
 from cynosure.insight import PromptSegments
 from cynosure.models.fill_in import fill_in
 from cynosure.server.answers.attention import AttentionPlan, AttentionTeller
 from cynosure.server.answers.attention_segments import text_segments, token_segments
 from cynosure.server.answers.completion_prompt import EchoedPrompt, read_text, read_tokens
 from cynosure.server.answers.continuation import Continuation, Piece, Placed, ids_of, joined
+from cynosure.server.answers.grounding import GroundingTeller
 from cynosure.server.answers.interleave import interleaved
 from cynosure.server.answers.siblings import continued
 from cynosure.server.answers.token_words import LogprobRows, prompt_rows
@@ -45,6 +48,7 @@ class _Sequence:
     prompt: EchoedPrompt
     text: Continuation
     teller: AttentionTeller | None = None
+    quotes: GroundingTeller | None = None
     is_echoed: bool = False
     sum_logprobs: float = 0.0
     said: list[Piece] = field(default_factory=list)
@@ -111,7 +115,14 @@ class CompletionAnswer:
         return self._part([choice]).model_dump(exclude=None if self._body.wants_usage else {"usage"})
 
     def _pieces(self) -> AsyncGenerator[tuple[int, tuple[Piece, ...]]]:
-        return interleaved([sequence.text.pieces() for sequence in self._sequences])
+        return interleaved(
+            [
+                sequence.text.pieces()
+                if sequence.quotes is None
+                else _overheard(sequence.text, sequence.quotes)
+                for sequence in self._sequences
+            ]
+        )
 
     def _best(self) -> list[_Sequence]:
         """Of each prompt the likeliest sequences, in the order of the prompts."""
@@ -156,6 +167,8 @@ class CompletionAnswer:
         told = None if sequence.teller is None else sequence.teller.piece(piece.tokens, is_last=is_last)
         if told is not None:
             choice.attention = told
+        if is_last and sequence.quotes is not None:
+            choice.grounding = sequence.quotes.report
         return choice
 
     def _logprobs(self, sequence: _Sequence, piece: Piece, is_echo: bool) -> Logprobs | None:
@@ -225,15 +238,35 @@ def _segments(
     return token_segments(token_ids)
 
 
+async def _overheard(text: Continuation, quotes: GroundingTeller) -> AsyncGenerator[tuple[Piece, ...]]:
+    async with aclosing(text.pieces()) as coming:
+        async for pieces in coming:
+            for piece in pieces:
+                quotes.hear(piece.text)
+            yield pieces
+
+
+def _held(
+    model: CompletionModel, body: CompletionRequest, written: str | list[int], sampling: SamplingParams
+) -> SamplingParams:
+    """The sampling of one prompt: whether names are begun in it depends on where it ends."""
+    if body.names is None:
+        return sampling
+    before = written if isinstance(written, str) else model.tokenizer.decode(written)
+    return replace(sampling, constraint=constraints.names(body.names, before=before))
+
+
 async def begin_answer(model: CompletionModel, body: CompletionRequest) -> CompletionAnswer:
     """Have every prompt checked and begun; what is wrong with one shows here, and none is left running."""
-    sampling = body.sampling(DEFAULT_MAX_TOKENS)
+    quoted, asked_of_all = body.quoted, body.sampling(DEFAULT_MAX_TOKENS)
     prompts = [await _read(model, body, prompt) for prompt in body.prompts]
-    await model.prepare(sampling)
+    held = [await run_in_threadpool(_held, model, body, one, asked_of_all) for one in body.prompts]
+    for sampling in dict.fromkeys(held):
+        await model.prepare(sampling)
     sequences: list[_Sequence] = []
     begun: list[Tokens] = []
     try:
-        for written, (prompt, extra_stops) in zip(body.prompts, prompts, strict=True):
+        for written, (prompt, extra_stops), sampling in zip(body.prompts, prompts, held, strict=True):
             stops = (*sampling.stop_token_ids, *extra_stops)
             attention = AttentionPlan(
                 model, body.attention, partial(_segments, model, body, written, prompt.token_ids)
@@ -242,7 +275,8 @@ async def begin_answer(model: CompletionModel, body: CompletionRequest) -> Compl
             for tokens in continued(model, asked, body.num_sequences):
                 begun.append(tokens)
                 text = Continuation(tokens, body.stop_text)
-                sequences.append(_Sequence(len(sequences), prompt, text, attention.teller()))
+                quotes = None if quoted is None else GroundingTeller(quoted, len(prompt.text))
+                sequences.append(_Sequence(len(sequences), prompt, text, attention.teller(), quotes))
     except BaseException:
         for tokens in begun:
             await tokens.aclose()

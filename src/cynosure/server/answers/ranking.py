@@ -14,6 +14,9 @@ from cynosure.server.services import EmbeddingModel, RankingModel, ScoreKind, Sc
 #: Texts that are asked for at once, so that other requests come in between.
 _SLICE = 64
 
+#: The label whose number is what passages are ordered by, where a model has several.
+RELEVANT = "relevant"
+
 
 @dataclass(frozen=True)
 class Relevance:
@@ -63,13 +66,17 @@ def values(kind: ScoreKind, found: Scores) -> Float[np.ndarray, "n labels"]:
 
 
 async def _by_ranker(model: RankingModel, pairs: Sequence[tuple[str, str]]) -> Relevance:
-    if len(model.labels) != 1:
+    if len(model.labels) == 1:
+        place = 0
+    elif RELEVANT in model.labels:
+        place = model.labels.index(RELEVANT)
+    else:
         raise UnknownOption(
             f"{model.name} gives {len(model.labels)} numbers a pair ({', '.join(model.labels)[:200]}), and "
             "an order needs one. Name a cross-encoder or an embedder, or ask /v1/decisions."
         )
     found = await model.score(pairs)
-    return Relevance(tuple(values(model.kind, found)[:, 0].tolist()), sum(found.token_counts))
+    return Relevance(tuple(values(model.kind, found)[:, place].tolist()), sum(found.token_counts))
 
 
 async def _by_embedder(model: EmbeddingModel, pairs: Sequence[tuple[str, str]]) -> Relevance:

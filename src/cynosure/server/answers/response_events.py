@@ -6,13 +6,17 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from cynosure.models.chat.answer import Part, Said, Thought
 from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.server.answers.attention import AttentionTeller
 from cynosure.server.answers.chat_turn import ChatTurn
 from cynosure.server.answers.continuation import Placed
+from cynosure.server.answers.file_search import FileSearch
+from cynosure.server.answers.grounding import GroundingTeller
 from cynosure.server.schemas.chat import ChatLogprob
+from cynosure.server.schemas.file_search import OutputFileSearch
 from cynosure.server.schemas.response_input import Status
 from cynosure.server.schemas.responses import (
     IncompleteDetails,
@@ -34,6 +38,23 @@ Event = Mapping[str, object]
 RowOf = Callable[[Token], ChatLogprob]
 
 
+@dataclass(frozen=True)
+class Told:
+    """What is told beside the text, each where it was asked for.
+
+    Attributes:
+        row_of: Tells how likely a token was.
+        teller: Tells what was attended to; at the end alone.
+        quotes: Tells what was quoted; at the end alone.
+        search: What was found in files before the model answered.
+    """
+
+    row_of: RowOf | None = None
+    teller: AttentionTeller | None = None
+    quotes: GroundingTeller | None = None
+    search: FileSearch | None = None
+
+
 class ResponseWriter:
     """One answer under way. Its events, put together, are its body: both come from the same items."""
 
@@ -41,24 +62,25 @@ class ResponseWriter:
         self,
         body: ResponseBody,
         turn: ChatTurn,
-        row_of: RowOf | None = None,
         keep: Callable[[ResponseBody], None] | None = None,
-        teller: AttentionTeller | None = None,
+        told: Told | None = None,
     ) -> None:
         """Start before the first token.
 
         Args:
             body: The answer, empty.
             turn: What is said.
-            row_of: Tells how likely a token was, where that was asked for.
             keep: Called with the whole answer, before its last event.
-            teller: Tells what was attended to, where that was asked for; at the end alone.
+            told: What is told beside the text.
         """
+        told = told or Told()
         self.body = body
         self._turn = turn
-        self._row_of = row_of
+        self._row_of = told.row_of
         self._keep = keep
-        self._teller = teller
+        self._teller = told.teller
+        self._quotes = told.quotes
+        self._search = told.search
         self._heard: list[Placed] = []
         self._rows: list[ChatLogprob] = []
         self._number = 0
@@ -68,6 +90,8 @@ class ResponseWriter:
         """What happens, as it does."""
         yield self._of_response("response.created")
         yield self._of_response("response.in_progress")
+        for event in self._searched():
+            yield event
         async with aclosing(self._turn.spoken()) as coming:
             async for spoken in coming:
                 if self._row_of is not None:
@@ -76,6 +100,8 @@ class ResponseWriter:
                 for part in spoken.parts:
                     if isinstance(part, Thought):
                         self._num_reasoning_tokens = spoken.num_chosen
+                    elif self._quotes is not None and isinstance(part, Said):
+                        self._quotes.hear(part.text)
                     for event in self._add(part):
                         yield event
         is_whole = self._turn.finish not in ("length", "content_filter")
@@ -106,6 +132,8 @@ class ResponseWriter:
         turn, body = self._turn, self.body
         if self._teller is not None:
             body.attention = self._teller.piece(self._heard, is_last=True)
+        if self._quotes is not None:
+            body.grounding = self._quotes.report
         body.status = "completed" if is_whole else "incomplete"
         body.completed_at = int(time.time()) if is_whole else None
         if not is_whole:
@@ -149,6 +177,32 @@ class ResponseWriter:
         more = _logprobs(rows) if isinstance(content, SaidText) else {}
         yield self._of_content(f"response.{content.type}.delta", delta=part.text, **more)
 
+    def _searched(self) -> Iterator[Event]:
+        """The search that was made before the model was asked."""
+        if self._search is None:
+            return
+        item = self._search.item()
+        yield from self._begin(item)
+        yield self._of_item("response.file_search_call.in_progress")
+        item.status = "searching"
+        yield self._of_item("response.file_search_call.searching")
+        item.status, item.results = "completed", self._search.results()
+        yield self._of_item("response.file_search_call.completed")
+        yield self._event("response.output_item.done", output_index=self._index, item=item.model_dump())
+
+    def _cite(self, content: SaidText) -> Iterator[Event]:
+        """The files that what was said is of."""
+        if self._search is None:
+            return
+        quoted = None if self._quotes is None or not self._quotes.names else self._quotes.report
+        for place, citation in enumerate(self._search.citations(content.text, quoted)):
+            content.annotations.append(citation)
+            yield self._of_content(
+                "response.output_text.annotation.added",
+                annotation_index=place,
+                annotation=citation.model_dump(),
+            )
+
     def _begin(self, item: OutputItem) -> Iterator[Event]:
         self.body.output.append(item)
         yield self._event("response.output_item.added", output_index=self._index, item=item.model_dump())
@@ -156,7 +210,7 @@ class ResponseWriter:
     def _end_item(self, status: Status) -> Iterator[Event]:
         """End the item that is open, if one is."""
         item = self._open
-        if item is None:
+        if item is None or isinstance(item, OutputFileSearch):
             return
         if isinstance(item, OutputCall):
             yield self._of_item(
@@ -164,6 +218,8 @@ class ResponseWriter:
             )
         else:
             content = self._content
+            if isinstance(content, SaidText):
+                yield from self._cite(content)
             more = _logprobs(content.logprobs) if isinstance(content, SaidText) else {}
             yield self._of_content(f"response.{content.type}.done", text=content.text, **more)
             yield self._of_content("response.content_part.done", part=content.model_dump())
@@ -192,7 +248,7 @@ class ResponseWriter:
     @property
     def _content(self) -> SaidText | ThoughtText:
         item = self.body.output[-1]
-        assert not isinstance(item, OutputCall), "a call has no content"
+        assert isinstance(item, OutputMessage | OutputReasoning), "a call has no content"
         return item.content[-1]
 
     def _of_response(self, kind: str) -> Event:

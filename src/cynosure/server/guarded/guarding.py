@@ -10,8 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+from starlette.concurrency import run_in_threadpool
+
+from cynosure.core.errors import NotFound
+from cynosure.engine.constraints import Constraint, ConstraintKind
+from cynosure.engine.sampling import SamplingParams
 from cynosure.guard import Action, Places, Policy
 from cynosure.models.chat.format import ChatFormat
+from cynosure.retrieval.library import Filter
 from cynosure.server.guarded.prompt import GuardedPrompts
 from cynosure.server.guarded.screening import OUTPUT, Screening
 from cynosure.server.guarded.tokens import TokenFilter
@@ -22,12 +28,16 @@ from cynosure.server.services import (
     DocumentStore,
     EmbeddingModel,
     Generation,
+    Highlight,
     Quote,
     RankingModel,
     Scores,
     Services,
+    SourcePlace,
+    SourceText,
     Token,
     Tokens,
+    UploadedStores,
     Vectors,
 )
 from cynosure.server.stand_in import StandIn
@@ -51,7 +61,15 @@ def guarded(services: Services, visit: Visit, policy: Policy) -> Services:
     completers: dict[str, CompletionModel] = {
         name: GuardedCompleter(model, screening) for name, model in services.completers.items()
     }
-    return replace(services, embedders=embedders, rankers=rankers, stores=stores, completers=completers)
+    uploads = None if services.uploads is None else GuardedUploads(services.uploads, screening)
+    return replace(
+        services,
+        embedders=embedders,
+        rankers=rankers,
+        stores=stores,
+        completers=completers,
+        uploads=uploads,
+    )
 
 
 class GuardedEmbedder:
@@ -110,37 +128,71 @@ class GuardedStore:
     async def search(self, query: str, max_results: int) -> Sequence[Quote]:
         """As the store does; a quote that holds what is blocked is left out."""
         (asked,) = await self._screening.inputs([query], "query")
-        return self._shown(await self._store.search(asked, max_results))
+        return _shown(await self._store.search(asked, max_results), self._screening)
 
     async def ask(self, question: str, max_results: int) -> Answer:
         """As the store does; a quote that holds what is blocked is left out."""
         (asked,) = await self._screening.inputs([question], "question")
         answer = await self._store.ask(asked, max_results)
-        quotes = self._shown(answer.quotes)
+        quotes = _shown(answer.quotes, self._screening)
         if answer.answered and not quotes:
             reason = "What was found may not be shown: this server's policy blocks it."
             return replace(answer, answered=False, reason=reason, quotes=())
         return replace(answer, quotes=tuple(quotes))
 
-    def _shown(self, quotes: Sequence[Quote]) -> list[Quote]:
-        return [shown for quote in quotes if (shown := self._quote(quote)) is not None]
+    async def source(self, place: SourcePlace) -> SourceText:
+        """As the store does.
 
-    def _quote(self, quote: Quote) -> Quote | None:
-        text = self._screening.retrieved(quote.text, quote.object)
-        signature = self._screening.retrieved(quote.signature, quote.object)
-        # Names of a caller's own files and headings may hold anything, unlike those of documented objects.
-        name = self._screening.retrieved(quote.object, "object")
-        file = self._screening.retrieved(quote.file, "file")
-        if Action.BLOCK in (text.action, signature.action, name.action, file.action):
-            return None
-        shown = replace(quote, text=text.text, signature=signature.text, object=name.text, file=file.text)
-        if shown == quote:
-            return quote
-        places = Places(text.findings)
-        attended = tuple(
-            Attended(*places.shown((word.start, word.end)), word.weight) for word in quote.attended
-        )
-        return replace(shown, attended=attended)
+        Raises:
+            NotFound: it holds what may not be shown.
+        """
+        found = await self._store.source(place)
+        text = self._screening.retrieved(found.text, found.object)
+        signature = self._screening.retrieved(found.signature, found.object)
+        if Action.BLOCK in (text.action, signature.action):
+            raise NotFound(
+                f"this text of {found.object[:100]!r} may not be shown: this server's policy blocks it."
+            )
+        start, end = Places(text.findings).shown((found.start, found.end))
+        return replace(found, text=text.text, signature=signature.text, start=start, end=end)
+
+
+class GuardedUploads:
+    """Uploaded files, whose quotes are shown as the policy for what is fetched says."""
+
+    def __init__(self, stores: UploadedStores, screening: Screening) -> None:
+        """Stand before the stores of whoever asks."""
+        self._stores = stores
+        self._screening = screening
+
+    async def search(
+        self, store_id: str, query: str, max_results: int, only: Filter | None = None
+    ) -> Sequence[Quote]:
+        """As the store does; a quote that holds what is blocked is left out."""
+        (asked,) = await self._screening.inputs([query], "query")
+        return _shown(await self._stores.search(store_id, asked, max_results, only), self._screening)
+
+
+def _shown(quotes: Sequence[Quote], screening: Screening) -> list[Quote]:
+    return [shown for quote in quotes if (shown := _quote(quote, screening)) is not None]
+
+
+def _quote(quote: Quote, screening: Screening) -> Quote | None:
+    text = screening.retrieved(quote.text, quote.object)
+    signature = screening.retrieved(quote.signature, quote.object)
+    # Names of a caller's own files and headings may hold anything, unlike those of documented objects.
+    name = screening.retrieved(quote.object, "object")
+    file = screening.retrieved(quote.file, "file")
+    if Action.BLOCK in (text.action, signature.action, name.action, file.action):
+        return None
+    shown = replace(quote, text=text.text, signature=signature.text, object=name.text, file=file.text)
+    if shown == quote:
+        return quote
+    places = Places(text.findings)
+    attended = tuple(Attended(*places.shown((word.start, word.end)), word.weight) for word in quote.attended)
+    best = quote.highlight
+    highlight = None if best is None else Highlight(*places.shown((best.start, best.end)))
+    return replace(shown, attended=attended, highlight=highlight)
 
 
 class GuardedCompleter(StandIn):
@@ -152,6 +204,7 @@ class GuardedCompleter(StandIn):
         self._screening = screening
         #: Prompts whose texts were decided on; any other is spelled out first.
         self._known: set[tuple[int, ...]] = set()
+        self._known_quotes: set[Constraint] = set()
 
     @property
     def chat(self) -> ChatFormat | None:
@@ -167,12 +220,26 @@ class GuardedCompleter(StandIn):
         self._known.add(tuple(token_ids))
         return token_ids
 
+    async def prepare(self, sampling: SamplingParams, tenant: str = "") -> None:
+        """As the model does; texts that are to be quoted word for word are read first.
+
+        Raises:
+            ContentPolicyViolation: one holds what is blocked or redacted.
+        """
+        constraint = sampling.constraint
+        if constraint is not None and constraint.kind is ConstraintKind.VERBATIM:
+            await run_in_threadpool(self._read_quotes, constraint)
+        await super().prepare(sampling, tenant)
+
     def complete(self, asked: Generation, tenant: str = "") -> Tokens:
         """As the model does; the answer ends where it would say what is blocked.
 
         Raises:
-            ContentPolicyViolation: token ids that came as such spell what is blocked or redacted.
+            ContentPolicyViolation: token ids that came as such spell what is blocked or redacted, or a text
+                that is to be quoted does.
         """
+        if asked.sampling.constraint is not None:
+            self._read_quotes(asked.sampling.constraint)
         if asked.token_ids not in self._known:
             self._read(asked.token_ids)
         return self._filtered(self._model.complete(asked, tenant))
@@ -181,6 +248,12 @@ class GuardedCompleter(StandIn):
         text = self._model.tokenizer.decode(token_ids, skip_special_tokens=False)
         self._screening.exact(text, "prompt", "a prompt of token ids")
         self._known.add(token_ids)
+
+    def _read_quotes(self, constraint: Constraint) -> None:
+        if constraint not in self._known_quotes:
+            for at, text in enumerate(constraint.quoted):
+                self._screening.exact(text, f"grounding.texts[{at}]", "a text to quote")
+            self._known_quotes.add(constraint)
 
     def _mark_id(self, mark: str) -> int:
         return self._model.tokenizer.encode(mark, add_special_tokens=False).ids[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -19,6 +20,7 @@ from cynosure.server.records.metering import metered
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.runtime import Progress, Runtime
 from cynosure.server.services import Services
+from cynosure.server.uploads import TenantUploads
 from cynosure.server.visit import Visit, visit_in
 
 
@@ -69,6 +71,8 @@ async def _ready(request: Request) -> Services:
     assert visit.tenant is not None, "nobody was admitted"
     generated = request.app.state.generated
     assert isinstance(generated, GeneratedIds)
+    if services.library is not None:
+        services = replace(services, uploads=TenantUploads(services.library, visit.tenant))
     kept = keeping(metered(services, visit, await _meters(request)), visit.tenant, generated)
     policy = request.app.state.policy
     # The guard stands outermost: what it changes is not what was generated.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from fastapi import APIRouter, Depends
 
 from cynosure.core.errors import NotFound
+from cynosure.models.fill_in import form_of
 from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.models import Model, ModelList
-from cynosure.server.services import Services
+from cynosure.server.services import CompletionModel, Services
 
 router = APIRouter(prefix="/v1/models", tags=["models"], dependencies=[Depends(known_query())])
 
@@ -41,6 +44,8 @@ def _models(services: Services) -> list[Model]:
             kind="completion",
             max_tokens=model.max_model_len,
             parent=parents.get(name),
+            demonstration=name in services.demonstrations,
+            capabilities=_capabilities(model),
         )
         for name, model in services.completers.items()
     ]
@@ -49,3 +54,14 @@ def _models(services: Services) -> list[Model]:
         for name, model in services.rankers.items()
     ]
     return embedders + completers + rankers
+
+
+def _capabilities(model: CompletionModel) -> list[Literal["chat", "suffix", "attention"]]:
+    found: list[Literal["chat", "suffix", "attention"]] = []
+    if model.chat is not None:
+        found.append("chat")
+    if form_of(model.tokenizer) is not None:
+        found.append("suffix")
+    if model.watchable is not None:
+        found.append("attention")
+    return found

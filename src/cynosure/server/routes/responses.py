@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from cynosure.models.chat.prompt import Message
 from cynosure.server.answers.attention import AttentionPlan
 from cynosure.server.answers.attention_segments import chat_segments
 from cynosure.server.answers.chat_turn import begin_turn, build_prompt, chat_of, room_after
+from cynosure.server.answers.file_search import FileSearch
+from cynosure.server.answers.grounding import GroundingTeller
 from cynosure.server.answers.reasoning_switch import reasoning_variables
-from cynosure.server.answers.response_events import ResponseWriter
+from cynosure.server.answers.response_events import ResponseWriter, Told
 from cynosure.server.answers.response_store import ResponseStore
 from cynosure.server.answers.token_words import chat_row
 from cynosure.server.presence import while_present
 from cynosure.server.routes.access import Ready, known_query, note_end_user, visit_of
+from cynosure.server.schemas.file_search import NamedFileSearch
 from cynosure.server.schemas.responses import (
     DeletedResponse,
     NamedFunctionTool,
@@ -26,6 +31,7 @@ from cynosure.server.schemas.responses import (
     ResponseBody,
     ResponsesRequest,
 )
+from cynosure.server.services import Services
 from cynosure.server.stream import named_event_stream
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"], dependencies=[Depends(known_query())])
@@ -58,19 +64,24 @@ async def create_response(
     before = responses.turns_until(tenant, body.previous_response_id)
     variables = reasoning_variables(model.name, chat_of(model), body.effort)
     turns = body.instruction_turns + before + body.turns
-    from_text = body.is_reproducible
-    prompt = await build_prompt(model, turns, offer.tools, variables, from_text=from_text)
-    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, {}))
-    asked = attention.applied(body.asked(prompt.token_ids, body.sampling(room_after(model, prompt))))
-    turn = await begin_turn(model, prompt, offer, [], asked)
-    is_kept = body.store is not False
-    writer = ResponseWriter(
-        _begun(body, is_kept),
-        turn,
-        partial(chat_row, model.tokenizer) if body.include else None,
-        partial(responses.put, tenant, items=body.items) if is_kept else None,
-        attention.teller(),
+    search = await _search(body, request, services, turns)
+    turns, passages = (turns, []) if search is None else (search.before_question(turns), search.passages)
+    prompt = await build_prompt(model, turns, offer.tools, variables, from_text=body.is_reproducible)
+    names = {} if search is None else search.names
+    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, names))
+    sampling = body.sampling(room_after(model, prompt), passages)
+    turn = await begin_turn(
+        model, prompt, offer, [], attention.applied(body.asked(prompt.token_ids, sampling))
     )
+    is_kept, quoted = body.store is not False, body.quoted(passages)
+    told = Told(
+        row_of=partial(chat_row, model.tokenizer) if body.tells_logprobs else None,
+        teller=attention.teller(),
+        quotes=None if quoted is None else GroundingTeller(quoted),
+        search=search,
+    )
+    keep = partial(responses.put, tenant, items=body.items) if is_kept else None
+    writer = ResponseWriter(_begun(body, is_kept), turn, keep, told)
     if not body.stream:
         return await while_present(request, writer.whole())
     # What fails before the first token has a status of its own.
@@ -91,10 +102,23 @@ async def delete_response(response_id: str, responses: Responses, tenant: Tenant
     return DeletedResponse(id=response_id)
 
 
+async def _search(
+    body: ResponsesRequest, request: Request, services: Services, turns: Sequence[Message]
+) -> FileSearch | None:
+    """Search files where that is asked for; nothing of the model's is computed before."""
+    tool = body.search
+    if tool is None:
+        return None
+    made = FileSearch.made(services, tool, turns, tells_results=body.tells_results)
+    return await while_present(request, made)
+
+
 def _chosen(
-    choice: Literal["auto", "none", "required"] | NamedFunctionTool | None,
+    choice: Literal["auto", "none", "required"] | NamedFunctionTool | NamedFileSearch | None,
 ) -> Literal["auto", "none", "required"] | dict[str, str]:
-    return choice.model_dump() if isinstance(choice, NamedFunctionTool) else choice or "auto"
+    return (
+        choice.model_dump() if isinstance(choice, NamedFunctionTool | NamedFileSearch) else choice or "auto"
+    )
 
 
 def _begun(body: ResponsesRequest, is_kept: bool) -> ResponseBody:

@@ -2,86 +2,109 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 
-from fastapi import APIRouter, Depends, Query
-
-from cynosure.core.errors import NotFound
-from cynosure.server.routes.access import Ready, known_query
+from cynosure.core.errors import InputError
+from cynosure.server.answers.finding import Finding, find
+from cynosure.server.routes.access import Ready, visit_of
+from cynosure.server.routes.shelf import NO_QUERY, PAGED, Paged, Shelved, page_of
+from cynosure.server.schemas.store_files import FileCounts
 from cynosure.server.schemas.vector_stores import (
+    ChangeRequest,
     Content,
-    FileCounts,
+    CreateRequest,
     SearchPage,
     SearchRequest,
     SearchResult,
     VectorStore,
+    VectorStoreDeleted,
     VectorStoreList,
 )
-from cynosure.server.services import DocumentStore, Quote
+from cynosure.server.services import DocumentStore, Services
 
 router = APIRouter(prefix="/v1/vector_stores", tags=["vector stores"])
 
-NO_QUERY = [Depends(known_query())]
+
+@router.post("", dependencies=NO_QUERY)
+async def create_store(body: CreateRequest, shelf: Shelved) -> VectorStore:
+    """Make a store; files that are named are indexed beside the answer."""
+    made = await run_in_threadpool(
+        shelf.add_store, body.name or "", body.description or "", body.metadata or {}, body.placements
+    )
+    return VectorStore.of(made)
 
 
-@router.get("", dependencies=[Depends(known_query("limit", "order", "after"))])
-async def list_stores(
-    services: Ready,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    order: Literal["asc", "desc"] = "desc",
-    after: str | None = None,
-) -> VectorStoreList:
-    """List the stores, by name."""
-    names = sorted(services.stores, reverse=order == "desc")
-    if after is not None:
-        if after not in names:
-            raise NotFound(f"no vector store is called {after[:100]!r}. Page after one that was listed.")
-        names = names[names.index(after) + 1 :]
-    data = [_described(services.store(name), services.created_at) for name in names[:limit]]
+@router.get("", dependencies=PAGED)
+async def list_stores(request: Request, services: Ready, paging: Paged) -> VectorStoreList:
+    """List the server's own stores and those of whoever asks, the newest first."""
+    stores = [_described(store, services.created_at) for _, store in sorted(services.stores.items())]
+    tenant = visit_of(request).tenant
+    assert tenant is not None, "nobody was admitted"
+    if services.library is not None:
+        shelf = await run_in_threadpool(services.library.of, tenant)
+        stores += [VectorStore.of(store) for store in await run_in_threadpool(shelf.stores)]
+    # A stable sort: of one second, the library's order stays.
+    page = page_of(sorted(stores, key=lambda store: store.created_at), paging)
     return VectorStoreList(
-        data=data,
-        first_id=data[0].id if data else None,
-        last_id=data[-1].id if data else None,
-        has_more=len(names) > limit,
+        data=page.data, first_id=page.first_id, last_id=page.last_id, has_more=page.has_more
     )
 
 
-@router.get("/{name}", dependencies=NO_QUERY)
-async def retrieve_store(name: str, services: Ready) -> VectorStore:
+@router.get("/{store_id}", dependencies=NO_QUERY)
+async def retrieve_store(store_id: str, request: Request, services: Ready) -> VectorStore:
     """Describe one store."""
-    return _described(services.store(name), services.created_at)
+    if store_id in services.stores or services.library is None:
+        return _described(services.store(store_id), services.created_at)
+    tenant = visit_of(request).tenant
+    assert tenant is not None, "nobody was admitted"
+    shelf = await run_in_threadpool(services.library.of, tenant)
+    return VectorStore.of(await run_in_threadpool(shelf.store, store_id))
 
 
-@router.post("/{name}/search", dependencies=NO_QUERY)
-async def search(name: str, body: SearchRequest, services: Ready) -> SearchPage:
-    """Find the best passages, one an object, best first; several queries keep each object's best."""
-    store = services.store(name)
-    best: dict[str, Quote] = {}
-    for query in body.queries:
-        for quote in await store.search(query, body.max_num_results):
-            if quote.object not in best or best[quote.object].score < quote.score:
-                best[quote.object] = quote
-    ranked = sorted(best.values(), key=lambda quote: -quote.score)
-    kept = [quote for quote in ranked if quote.score >= body.ranking_options.score_threshold]
-    results = [_result(store, quote) for quote in kept[: body.max_num_results]]
-    return SearchPage(search_query=body.queries, data=results)
+@router.post("/{store_id}", dependencies=NO_QUERY)
+async def change_store(store_id: str, body: ChangeRequest, services: Ready, shelf: Shelved) -> VectorStore:
+    """Change the name or the metadata of a store of one's own."""
+    _refuse_own(store_id, services)
+    return VectorStore.of(await run_in_threadpool(shelf.change_store, store_id, body.name, body.metadata))
 
 
-def _result(store: DocumentStore, quote: Quote) -> SearchResult:
+@router.delete("/{store_id}", dependencies=NO_QUERY)
+async def delete_store(store_id: str, services: Ready, shelf: Shelved) -> VectorStoreDeleted:
+    """Forget a store of one's own; its files are kept."""
+    _refuse_own(store_id, services)
+    await run_in_threadpool(shelf.remove_store, store_id)
+    return VectorStoreDeleted(id=store_id)
+
+
+@router.post("/{store_id}/search", dependencies=NO_QUERY)
+async def search(store_id: str, body: SearchRequest, services: Ready) -> SearchPage:
+    """Find the best passages, best first; several queries keep the best of each object, or part of a file."""
+    found = await find(
+        services,
+        [store_id],
+        body.queries,
+        body.max_num_results,
+        None if body.filters is None else body.filters.filter,
+        body.ranking_options.score_threshold,
+    )
+    return SearchPage(search_query=body.queries, data=[_result(one) for one in found])
+
+
+def _refuse_own(store_id: str, services: Services) -> None:
+    if store_id in services.stores:
+        raise InputError(
+            f"{store_id} is the server's own and is not changed here. Make a store of your files instead."
+        )
+
+
+def _result(found: Finding) -> SearchResult:
     return SearchResult(
-        file_id=f"{store.name}:{quote.object}",
-        filename=quote.file or quote.object,
-        score=quote.score,
-        attributes={
-            "object": quote.object,
-            "kind": quote.kind,
-            "signature": quote.signature,
-            "start": quote.start,
-            "end": quote.end,
-            "similarity": quote.similarity,
-            "author": "retriever",
-        },
-        content=[Content(text=quote.text)],
+        file_id=found.file_id,
+        filename=found.filename,
+        score=found.quote.score,
+        attributes=found.attributes,
+        content=[Content(text=found.quote.text)],
     )
 
 
@@ -90,6 +113,7 @@ def _described(store: DocumentStore, created_at: int) -> VectorStore:
         id=store.name,
         name=store.title,
         created_at=created_at,
+        last_active_at=created_at,
         usage_bytes=store.num_bytes,
         file_counts=FileCounts(completed=store.num_documents, total=store.num_documents),
         metadata={},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
@@ -10,6 +10,17 @@ from cynosure.server.schemas.wire import Text, WireRequest
 from cynosure.server.services import Answer, Quote
 
 MAX_QUOTES = 20
+
+
+#: What the text of a quote is.
+Source: TypeAlias = Literal["docstring", "reference", "file"]
+
+
+def source_of(source: str, file: str) -> Source:
+    """What a store's own word for a text is called on the wire."""
+    if file:
+        return "file"
+    return "reference" if source == "reference" else "docstring"
 
 
 class AskRequest(WireRequest):
@@ -28,11 +39,20 @@ class AttendedWord(BaseModel):
     weight: float
 
 
+class HighlightBody(BaseModel):
+    """Code points `start:end` of the quote's text: the sentence, item or example that answers best."""
+
+    start: int
+    end: int
+
+
 class QuoteBody(BaseModel):
     """A verbatim slice: code points `start:end` of the object's documentation.
 
     Quotes are in the order of `score`, a share of 1; `similarity` is the cosine of question and passage.
-    Where `file` is not empty, the object is a part of it, and `start:end` count in the file's text.
+    Where `file` is not empty, the object is a part of it, and `start:end` count in the file's text; else in
+    the object's docstring, or in what the reference documentation says of it, as `source` tells.
+    `highlight` is null where no ranker read the sentences.
     """
 
     text: str
@@ -44,13 +64,16 @@ class QuoteBody(BaseModel):
     score: float
     similarity: float
     file: str
+    source: Source
     author: Literal["retriever"] = "retriever"
+    highlight: HighlightBody | None
     attended: list[AttendedWord]
 
     @classmethod
     def of(cls, quote: Quote) -> QuoteBody:
         """The quote as it travels."""
         attended = [AttendedWord(start=at.start, end=at.end, weight=at.weight) for at in quote.attended]
+        at = quote.highlight
         return cls(
             text=quote.text,
             object=quote.object,
@@ -61,6 +84,8 @@ class QuoteBody(BaseModel):
             score=quote.score,
             similarity=quote.similarity,
             file=quote.file,
+            source=source_of(quote.source, quote.file),
+            highlight=None if at is None else HighlightBody(start=at.start, end=at.end),
             attended=attended,
         )
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import BaseModel, Field, model_validator
 
 from cynosure.core.errors import InputError
+from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
 from cynosure.models.chat.format import Tool
 from cynosure.models.chat.prompt import CallerText, Message
@@ -16,6 +17,7 @@ from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.attention import Attention, AttentionParam, SegmentName
 from cynosure.server.schemas.completions import Usage
 from cynosure.server.schemas.generation import GenerationFields
+from cynosure.server.schemas.grounding import Grounding, GroundingReport, QuotedTexts
 from cynosure.server.schemas.wire import Count1, Never, NoPicture, Piece, Text, Whole, WireRequest
 
 MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_CALLS, MAX_VARIABLES = 2048, 256, 128, 128, 16
@@ -197,6 +199,7 @@ class ChatRequest(Conversation, GenerationFields):
     metadata: None = None
     service_tier: Literal["auto", "default"] | None = None
     attention: AttentionParam | None = None
+    grounding: Grounding | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> ChatRequest:
@@ -215,6 +218,28 @@ class ChatRequest(Conversation, GenerationFields):
         """
         logprobs = (self.top_logprobs or 0) if self.logprobs else None
         return replace(super().sampling(self.max_completion_tokens or default_max_tokens), logprobs=logprobs)
+
+    @property
+    def quoted(self) -> QuotedTexts | None:
+        """The texts that the answer is to quote.
+
+        Raises:
+            InputError: none are named.
+        """
+        named = [
+            (part.segment, part.text)
+            for message in self.messages
+            if isinstance(message.content, list)
+            for part in message.content
+            if part.segment is not None
+        ]
+        how = 'Give a part of a message a segment, "doc:1" say, or send texts.'
+        return QuotedTexts.of(self.grounding, named, how)
+
+    @property
+    def further_constraints(self) -> list[Constraint]:
+        """That the answer is made of quotes."""
+        return [] if self.quoted is None else [self.quoted.constraint]
 
     @property
     def offer(self) -> ToolOffer:
@@ -294,6 +319,7 @@ class ChatChoice(Piece):
     finish_reason: FinishReason
     token_ids: list[int] | None = None
     attention: Attention | None = None
+    grounding: GroundingReport | None = None
 
 
 class ChatCompletion(Piece):
@@ -317,6 +343,7 @@ class ChunkChoice(Piece):
     finish_reason: FinishReason | None
     token_ids: list[int] | None = None
     attention: Attention | None = None
+    grounding: GroundingReport | None = None
 
 
 class ChatChunk(BaseModel):

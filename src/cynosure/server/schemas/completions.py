@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
+from cynosure.engine import constraints
 from cynosure.engine.beam_params import BeamParams
+from cynosure.engine.constraints import MAX_NAMES, Constraint
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
 from cynosure.server.schemas.attention import Attention, TextAttentionParam
 from cynosure.server.schemas.beams import EarlyStoppingField, LengthPenalty, NumBeams, beams_of
 from cynosure.server.schemas.generation import Count, GenerationFields
+from cynosure.server.schemas.grounding import Grounding, GroundingReport, QuotedTexts
 from cynosure.server.schemas.sampling import TokenId
 from cynosure.server.schemas.wire import Count0, Piece, Text
 
@@ -20,6 +23,8 @@ MAX_PROMPTS = 256
 MAX_ALL_SEQUENCES = 256
 
 TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+#: Names of Python; which are none is said by the constraint.
+Names = Annotated[list[Annotated[Text, Field(min_length=1)]], Field(max_length=MAX_NAMES)]
 NumLogprobs = Annotated[int, Field(ge=0, le=MAX_LOGPROBS)]
 
 
@@ -32,6 +37,8 @@ class CompletionRequest(GenerationFields):
     A beam search is asked for by `num_beams`, as in transformers, or by `use_beam_search` with `best_of`, as
     in vLLM; it gives the one best answer, and the temperature is then 0. Encoder-decoders search, decoders do
     not.
+
+    With `names`, all names in what is written are these, or Python's own.
     """
 
     model: Text
@@ -52,6 +59,8 @@ class CompletionRequest(GenerationFields):
     prompt_logprobs: NumLogprobs | None = None
     suffix: Text | None = None
     attention: TextAttentionParam | None = None
+    grounding: Grounding | None = None
+    names: Names | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> CompletionRequest:
@@ -101,6 +110,26 @@ class CompletionRequest(GenerationFields):
             return [self.prompt]
         ids = [item for item in self.prompt if isinstance(item, int)]
         return [ids] if ids else [item for item in self.prompt if not isinstance(item, int)]
+
+    @property
+    def quoted(self) -> QuotedTexts | None:
+        """The texts that the answers are to quote.
+
+        Raises:
+            InputError: none are named.
+        """
+        spans = (self.attention.segments if self.attention is not None else None) or []
+        whole = self.prompt if isinstance(self.prompt, str) else ""
+        how = 'Name one in attention.segments, "doc:1" say, or send texts.'
+        return QuotedTexts.of(
+            self.grounding, [(span.id, whole[span.start : span.end]) for span in spans], how
+        )
+
+    @property
+    def further_constraints(self) -> list[Constraint]:
+        """That the answer is made of quotes, or of names; behind which prompt, the engine is told later."""
+        found = [] if self.quoted is None else [self.quoted.constraint]
+        return found if self.names is None else [*found, constraints.names(self.names)]
 
     @property
     def num_choices(self) -> int:
@@ -179,6 +208,7 @@ class Choice(Piece):
     prompt_token_ids: list[int] | None = None
     token_ids: list[int] | None = None
     attention: Attention | None = None
+    grounding: GroundingReport | None = None
 
 
 class Completion(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.schemas.chat import MAX_PARTS
 from cynosure.server.schemas.end_user import EndUserFields
-from cynosure.server.schemas.response_input import InputItems, InputText, turns_of
+from cynosure.server.schemas.response_input import InputItems, InputText, asked_turns
 from cynosure.server.schemas.responses import ResponseUsage
 from cynosure.server.schemas.wire import Text, WireRequest
 
@@ -98,7 +98,7 @@ class DecisionsRequest(EndUserFields):
         """The input as turns."""
         if isinstance(self.input, str):
             return [Message("user", "input", (CallerText(self.input, "input"),))]
-        return turns_of(self.input, "input")
+        return asked_turns(self.input, "input")
 
 
 class PredicateAnswer(BaseModel):

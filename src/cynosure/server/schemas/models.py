@@ -8,9 +8,11 @@ from pydantic import BaseModel
 
 
 class Model(BaseModel):
-    """A model that is loaded; `kind` and `max_tokens` are our own fields, `parent` is vLLM's.
+    """A model that is loaded; `parent` is vLLM's field, and those behind `owned_by` are our own.
 
-    `parent` names the model that an adapter changes.
+    `capabilities` names the fields that a completion model takes beyond a prompt: conversations (`chat`), a
+    `suffix`, `attention`. `parent` names the model that an adapter changes. A demonstration shows what can be
+    done with a model, and is of no other use, as its card says.
     """
 
     id: str
@@ -20,6 +22,8 @@ class Model(BaseModel):
     kind: Literal["embedding", "completion", "ranking"]
     max_tokens: int | None
     parent: str | None = None
+    demonstration: bool = False
+    capabilities: list[Literal["chat", "suffix", "attention"]] = []
 
 
 class ModelList(BaseModel):

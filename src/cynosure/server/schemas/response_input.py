@@ -8,8 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from cynosure.core.errors import InputError
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, FunctionCall, FunctionName, Nothing
+from cynosure.server.schemas.file_search import FileSearchItem, GivenCitation
 from cynosure.server.schemas.wire import NoPicture, Text, WireRequest
 
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -27,7 +29,7 @@ class OutputText(WireRequest):
 
     type: Literal["output_text"]
     text: Text
-    annotations: Nothing = None
+    annotations: Annotated[list[GivenCitation], Field(max_length=MAX_PARTS)] | None = None
     logprobs: list[dict[str, Any]] | None = None
 
 
@@ -86,7 +88,7 @@ class ReasoningItem(Item):
 
 def _kind(item: object) -> str:
     """The tag of an item, read or written; one that says no type is a message."""
-    if isinstance(item, MessageItem | CallItem | CallOutputItem | ReasoningItem):
+    if isinstance(item, MessageItem | CallItem | CallOutputItem | ReasoningItem | FileSearchItem):
         return item.type
     kind = item.get("type", "message") if isinstance(item, Mapping) else "message"
     return kind if isinstance(kind, str) else ""
@@ -96,7 +98,8 @@ InputItem = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[CallItem, Tag("function_call")]
     | Annotated[CallOutputItem, Tag("function_call_output")]
-    | Annotated[ReasoningItem, Tag("reasoning")],
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[FileSearchItem, Tag("file_search_call")],
     Discriminator(_kind),
 ]
 InputItems = Annotated[list[InputItem], Field(min_length=1, max_length=MAX_MESSAGES)]
@@ -112,6 +115,8 @@ def turns_of(items: Sequence[InputItem], path: str) -> list[Message]:
     current: _Answer | None = None
     for at, item in enumerate(items):
         where = f"{path}[{at}]"
+        if isinstance(item, FileSearchItem):
+            continue
         is_answer = isinstance(item, CallItem | ReasoningItem) or (
             isinstance(item, MessageItem) and item.role == "assistant"
         )
@@ -128,6 +133,18 @@ def turns_of(items: Sequence[InputItem], path: str) -> list[Message]:
             role = "system" if item.role == "developer" else item.role
             turns.append(Message(role, where, _texts(item.content, f"{where}.content")))
     return turns if current is None else [*turns, current.turn]
+
+
+def asked_turns(items: Sequence[InputItem], path: str) -> list[Message]:
+    """The items of a request as turns.
+
+    Raises:
+        InputError: there is no turn, or the arguments of a call are no JSON object.
+    """
+    turns = turns_of(items, path)
+    if not turns:
+        raise InputError(f"{path} holds nothing to answer: a file_search_call is no turn. Send a message.")
+    return turns
 
 
 @dataclass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cynosure.core.errors import InputError
 from cynosure.engine import constraints
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import MAX_LOGPROBS, SamplingParams
@@ -13,20 +15,22 @@ from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.models.chat.tool_offer import Tool, ToolChoice, ToolOffer
 from cynosure.server.schemas.attention import Attention, AttentionParam
 from cynosure.server.schemas.chat import MAX_TOOLS, ChatLogprob, FunctionName
-from cynosure.server.schemas.constraints import JsonObjectFormat, TextFormat
+from cynosure.server.schemas.constraints import JsonObjectFormat, TextFormat, the_one
 from cynosure.server.schemas.end_user import EndUserFields
-from cynosure.server.schemas.response_input import InputItem, InputItems, MessageItem, Status, turns_of
+from cynosure.server.schemas.file_search import (
+    FileCitation,
+    FileSearchTool,
+    NamedFileSearch,
+    OutputFileSearch,
+)
+from cynosure.server.schemas.grounding import Grounding, GroundingReport, QuotedTexts
+from cynosure.server.schemas.response_input import InputItem, InputItems, MessageItem, Status, asked_turns
 from cynosure.server.schemas.treatment import TreatmentFields
-from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest
+from cynosure.server.schemas.wire import Count1, Metadata, Never, Text, WireRequest
 
-MAX_METADATA = 16
-
+LOGPROBS = "message.output_text.logprobs"
+Includable = Literal["message.output_text.logprobs", "file_search_call.results"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
-
-Metadata = Annotated[
-    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]],
-    Field(max_length=MAX_METADATA),
-]
 
 
 class FlatSchemaFormat(WireRequest):
@@ -77,6 +81,10 @@ class NamedFunctionTool(WireRequest):
     name: FunctionName
 
 
+OfferedTool = Annotated[FunctionTool | FileSearchTool, Field(discriminator="type")]
+NamedTool = Annotated[NamedFunctionTool | NamedFileSearch, Field(discriminator="type")]
+
+
 class ReasoningConfig(WireRequest):
     """How much the model thinks, where its template can say so; there are no summaries."""
 
@@ -112,12 +120,12 @@ class ResponsesRequest(TreatmentFields, EndUserFields):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     text: TextConfig | None = None
-    tools: Annotated[list[FunctionTool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | NamedFunctionTool | None = None
+    tools: Annotated[list[OfferedTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
     reasoning: ReasoningConfig | None = None
     metadata: Metadata | None = None
-    include: Annotated[list[Literal["message.output_text.logprobs"]], Field(max_length=8)] | None = None
+    include: Annotated[list[Includable], Field(max_length=8)] | None = None
     truncation: Literal["disabled"] | None = None
     background: Never | None = None
     service_tier: Literal["auto", "default"] | None = None
@@ -126,14 +134,40 @@ class ResponsesRequest(TreatmentFields, EndUserFields):
     conversation: None = None
     prompt: None = None
     attention: AttentionParam | None = None
+    grounding: Grounding | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> ResponsesRequest:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options needs stream to be true")
-        if self.top_logprobs and not self.include:
+        if self.top_logprobs and not self.tells_logprobs:
             raise ValueError("top_logprobs needs message.output_text.logprobs in include")
+        if sum(isinstance(tool, FileSearchTool) for tool in self.tools or []) > 1:
+            raise ValueError("tools: one file_search names all stores; two are not served")
         return self
+
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether tokens come with how likely they were."""
+        return LOGPROBS in (self.include or [])
+
+    @property
+    def tells_results(self) -> bool:
+        """Whether a search comes with what it found."""
+        return "file_search_call.results" in (self.include or [])
+
+    @property
+    def search(self) -> FileSearchTool | None:
+        """The search that is made before the model answers; None where none is.
+
+        Raises:
+            InputError: one is asked for that is not offered.
+        """
+        tools = [tool for tool in self.tools or [] if isinstance(tool, FileSearchTool)]
+        if isinstance(self.tool_choice, NamedFileSearch) and not tools:
+            raise InputError("tool_choice names file_search, which is not offered. Add it to tools.")
+        is_wanted = self.tool_choice != "none" and not isinstance(self.tool_choice, NamedFunctionTool)
+        return tools[0] if tools and is_wanted else None
 
     @property
     def items(self) -> list[InputItem]:
@@ -147,7 +181,7 @@ class ResponsesRequest(TreatmentFields, EndUserFields):
         """What is new, as turns with where each text stands in the request."""
         if isinstance(self.input, str):
             return [Message("user", "input", (CallerText(self.input, "input"),))]
-        return turns_of(self.input, "input")
+        return asked_turns(self.input, "input")
 
     @property
     def instruction_turns(self) -> list[Message]:
@@ -168,24 +202,39 @@ class ResponsesRequest(TreatmentFields, EndUserFields):
         Raises:
             InputError: a call is asked for of a function that is not offered.
         """
-        tools = [tool.tool for tool in self.tools or []]
+        tools = [tool.tool for tool in self.tools or [] if isinstance(tool, FunctionTool)]
         choice, may_call_many = self.tool_choice or "auto", self.parallel_tool_calls is not False
+        if isinstance(choice, NamedFileSearch):
+            choice = "none"
+        elif choice == "required" and self.search is not None:
+            # The search is the call that is required.
+            choice = "auto"
         if isinstance(choice, NamedFunctionTool):
             return ToolOffer.of(tools, named=choice.name, may_call_many=may_call_many)
         return ToolOffer.of(tools, choice=ToolChoice(choice), may_call_many=may_call_many)
 
-    def sampling(self, default_max_tokens: int) -> SamplingParams:
+    def quoted(self, passages: Sequence[tuple[str, str]]) -> QuotedTexts | None:
+        """The texts that the answer is to quote: given ones, or passages that were found, by their names.
+
+        Raises:
+            InputError: there are none.
+        """
+        return QuotedTexts.of(self.grounding, passages, "Send texts, or search files that hold some.")
+
+    def sampling(self, default_max_tokens: int, passages: Sequence[tuple[str, str]] = ()) -> SamplingParams:
         """What the engine is asked.
 
         Raises:
-            InputError: the schema of the answer is not usable.
+            InputError: the schema of the answer is not usable, or it is to follow one and to quote.
         """
         given = self.model_dump(include={"temperature", "top_p"}, exclude_none=True)
-        form = None if self.text is None else self.text.format
+        form = None if self.text is None or self.text.format is None else self.text.format.constraint
+        quoted = self.quoted(passages)
+        quotes = None if quoted is None else quoted.constraint
         return SamplingParams(
             max_tokens=default_max_tokens if self.max_output_tokens is None else self.max_output_tokens,
-            constraint=None if form is None else form.constraint,
-            logprobs=(self.top_logprobs or 0) if self.include else None,
+            constraint=the_one([held for held in (form, quotes) if held is not None]),
+            logprobs=(self.top_logprobs or 0) if self.tells_logprobs else None,
             **given,
         )
 
@@ -195,7 +244,7 @@ class SaidText(BaseModel):
 
     type: Literal["output_text"] = "output_text"
     text: str
-    annotations: list[None] = []
+    annotations: list[FileCitation] = []
     logprobs: list[ChatLogprob] = []
 
 
@@ -238,7 +287,7 @@ class OutputCall(BaseModel):
     arguments: str
 
 
-OutputItem = OutputMessage | OutputReasoning | OutputCall
+OutputItem = OutputMessage | OutputReasoning | OutputCall | OutputFileSearch
 
 
 class InputTokensDetails(BaseModel):
@@ -314,6 +363,7 @@ class ResponseBody(BaseModel):
     truncation: Literal["disabled"] = "disabled"
     usage: ResponseUsage | None = None
     attention: Attention | None = None
+    grounding: GroundingReport | None = None
 
 
 class DeletedResponse(BaseModel):

@@ -102,6 +102,11 @@ class SamplingFields(WireRequest):
         )
 
     @property
+    def further_constraints(self) -> list[Constraint]:
+        """What fields of one route say of the answer's form."""
+        return []
+
+    @property
     def _constraint(self) -> Constraint | None:
         guided = {
             "json": self.guided_json,
@@ -113,4 +118,5 @@ class SamplingFields(WireRequest):
         if self.structured_outputs is not None:
             found += self.structured_outputs.all()
         asked = None if self.response_format is None else self.response_format.constraint
-        return the_one(found if asked is None else [*found, asked])
+        found += [] if asked is None else [asked]
+        return the_one(found + self.further_constraints)

@@ -31,6 +31,13 @@ def _is_unicode(text: str) -> str:
 Text = Annotated[str, AfterValidator(_is_unicode)]
 
 
+#: What clients note beside an object of ours; nobody here reads it.
+Metadata = Annotated[
+    dict[Annotated[Text, Field(max_length=64)], Annotated[Text, Field(max_length=512)]],
+    Field(max_length=16),
+]
+
+
 def _no_number(value: object) -> object:
     """What `Literal` refuses, where it would take 0 for False."""
     return value if isinstance(value, bool) else str(value)
