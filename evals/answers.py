@@ -14,8 +14,6 @@ both fused; `unranked_` is what is quoted where there is no ranker.
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -23,18 +21,25 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from cynosure.cli.local_ranker import LocalRanker, load_local_ranker
+from cynosure.cli.local_ranker import LocalRanker
 from cynosure.cli.python_docs import PythonDocs
 from cynosure.evaluate.results import write_result
 from cynosure.models.embedder import Embedder
 from cynosure.models.minilm import load_minilm
-from cynosure.retrieval import checked_reference, find_reference, read_python_docs
+from cynosure.retrieval import read_python_docs
 from cynosure.retrieval.documents import Entry
 from cynosure.retrieval.rank import fuse
 from cynosure.retrieval.search import DocsSearch
 from cynosure.retrieval.sentences import sentences
 from evals.answers_data import Quotation, Sources, judge, read_contained
 from evals.docs_search import index_of, open_search, witnesses
+from evals.docs_search_arguments import (
+    add_index_arguments,
+    add_ranker_arguments,
+    command_of,
+    ranker_of,
+    reference_of,
+)
 from evals.docs_search_data import Question, ranked, read_questions
 
 NUM_QUOTES = 5
@@ -161,17 +166,12 @@ def main() -> None:
     parser.add_argument("--set", choices=("dev", "test"), default="dev")
     parser.add_argument("--write", action="store_true", help="write results/answers.json")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--indexes", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--reference", type=Path, help="the reference documentation; else where it is usual")
-    parser.add_argument("--no-reference", action="store_true")
-    parser.add_argument("--no-ranker", action="store_true")
-    parser.add_argument("--ranker", type=Path, help="a ranker's folder; else the pack's")
+    add_index_arguments(parser)
+    add_ranker_arguments(parser)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     embedder = load_minilm()
-    reference = checked_reference(chosen.reference) if chosen.reference else find_reference(os.environ)
-    reference = None if chosen.no_reference else reference
-    ranker = None if chosen.no_ranker else load_local_ranker(chosen.ranker)
+    reference, ranker = reference_of(chosen), ranker_of(chosen)
     search = open_search(index_of(chosen.indexes, reference), embedder, reference, ranker)
     metrics = evaluate(chosen.set, search, embedder, ranker, reference)
     metrics["with_reference"] = reference is not None
@@ -182,7 +182,7 @@ def main() -> None:
     if chosen.write:
         if chosen.set != "test":
             raise SystemExit("figures of the development set are not written; choose --set test.")
-        write_result("answers", metrics, "python -m evals.answers --set test --write")
+        write_result("answers", metrics, command_of("answers", chosen))
 
 
 if __name__ == "__main__":

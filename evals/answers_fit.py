@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -31,12 +30,13 @@ from torch import Tensor
 from cynosure.cli.local_ranker import load_local_ranker
 from cynosure.models.embedder import Embedder
 from cynosure.models.minilm import load_minilm
-from cynosure.retrieval import Answering, Ranker, checked_reference, find_reference
+from cynosure.retrieval import Answering, Ranker
 from cynosure.retrieval.answer_gate import LINE, Signs
 from cynosure.retrieval.search import DocsSearch
 from cynosure.retrieval.store import Store, write_store
 from cynosure.train.pair_questions import is_held_out, unanswerable_questions
 from evals.docs_search import index_of, open_search
+from evals.docs_search_arguments import add_index_arguments, reference_of
 from evals.docs_search_data import read_questions
 
 NUM_FOLDS = 10
@@ -180,9 +180,7 @@ def report(cases: Sequence[Case], names: Sequence[str]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--indexes", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--reference", type=Path, help="the reference documentation; else where it is usual")
-    parser.add_argument("--no-reference", action="store_true")
+    add_index_arguments(parser)
     parser.add_argument("--ranker", type=Path, help="a ranker's folder; else the pack's")
     parser.add_argument("--signs", type=Path, help="keep the signs here, and take them from here again")
     chosen = parser.parse_args()
@@ -192,8 +190,7 @@ def main() -> None:
         cases = [Case(**{**row, "signs": Signs(**row["signs"])}) for row in rows]
     else:
         embedder, ranker = load_minilm(), load_local_ranker(chosen.ranker)
-        pages = checked_reference(chosen.reference) if chosen.reference else find_reference(os.environ)
-        pages = None if chosen.no_reference else pages
+        pages = reference_of(chosen)
         search = open_search(index_of(chosen.indexes, pages), embedder, pages, ranker)
         with tempfile.TemporaryDirectory() as folder:
             cases = collect(search, embedder, ranker, Path(folder))

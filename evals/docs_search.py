@@ -11,9 +11,7 @@ without the questions that nearly are such a phrase.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cynosure.cli.local_ranker import load_local_ranker
 from cynosure.core.errors import IndexFault
 from cynosure.evaluate.results import write_result
 from cynosure.models.minilm import load_minilm
@@ -29,8 +26,14 @@ from cynosure.retrieval.index import build_index, open_index
 from cynosure.retrieval.protocols import Embedder, Ranker
 from cynosure.retrieval.python_docs import python_source, read_python_docs
 from cynosure.retrieval.rank import Weights, Witnesses, fuse
-from cynosure.retrieval.reference import checked_reference, find_reference
 from cynosure.retrieval.search import DocsSearch
+from evals.docs_search_arguments import (
+    add_index_arguments,
+    add_ranker_arguments,
+    command_of,
+    ranker_of,
+    reference_of,
+)
 from evals.docs_search_data import Question, quality, ranked, read_questions, relevant
 
 #: Where figures of a split go. Nothing is fitted to these; `dev` is what weights are fitted to.
@@ -200,28 +203,18 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write results/{docs_search,search}.json")
     parser.add_argument("--dtype", default="auto", help="what the embedder computes in")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--indexes", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--reference", type=Path, help="the reference documentation; else where it is usual")
-    parser.add_argument("--no-reference", action="store_true")
-    parser.add_argument("--no-ranker", action="store_true")
-    parser.add_argument("--ranker", type=Path, help="a ranker's folder; else the pack's")
+    add_index_arguments(parser)
+    add_ranker_arguments(parser)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     embedder = load_minilm(chosen.dtype)
-    reference = None
-    if not chosen.no_reference:
-        named = chosen.reference
-        reference = checked_reference(named) if named else find_reference(os.environ)
-    ranker = None if chosen.no_ranker else load_local_ranker(chosen.ranker)
-    metrics = all_figures(chosen.set, chosen.indexes, embedder, reference, ranker)
+    metrics = all_figures(chosen.set, chosen.indexes, embedder, reference_of(chosen), ranker_of(chosen))
     if chosen.write:
         if chosen.set not in RESULTS:
             raise SystemExit(
                 f"figures of {chosen.set!r} are not written; choose --set {' or '.join(RESULTS)}."
             )
-        named = " --reference FOLDER" if chosen.reference else ""
-        command = f"python -m evals.docs_search --set {chosen.set}{named} --write"
-        write_result(RESULTS[chosen.set], metrics, command)
+        write_result(RESULTS[chosen.set], metrics, command_of("docs_search", chosen))
 
 
 if __name__ == "__main__":

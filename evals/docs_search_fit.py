@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -29,11 +28,11 @@ from torch import Tensor
 from cynosure.models.minilm import load_minilm
 from cynosure.retrieval.protocols import Embedder
 from cynosure.retrieval.rank import features
-from cynosure.retrieval.reference import checked_reference, find_reference
 from cynosure.retrieval.search import DocsSearch, Witnesses
 from cynosure.retrieval.store import Store, write_store
 from cynosure.retrieval.text import query_terms
 from evals.docs_search import index_of, open_search, witnesses
+from evals.docs_search_arguments import add_index_arguments, reference_of
 from evals.docs_search_data import Question, quality, ranked, read_questions, relevant
 
 FIELD_GRID = ((0.5, 1.0, 2.0), (0.0, 0.2), (2.0, 4.0), (1.0, 2.0), (0.0, 0.3, 1.0), (0.0, 0.5, 1.0, 2.0))
@@ -210,17 +209,14 @@ def thresholds(sure: Sequence[float], unsure: Sequence[float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--indexes", type=Path, default=Path(tempfile.gettempdir()))
+    add_index_arguments(parser)
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--reference", type=Path)
-    parser.add_argument("--no-reference", action="store_true")
     parser.add_argument("--fields", action="store_true", help="search BM25's field weights, too")
     parser.add_argument("--ablate", action="store_true", help="leave out each feature in turn")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     embedder = load_minilm(chosen.dtype)
-    pages = checked_reference(chosen.reference) if chosen.reference else find_reference(os.environ)
-    pages = None if chosen.no_reference else pages
+    pages = reference_of(chosen)
     search = open_search(index_of(chosen.indexes, pages), embedder, pages)
     if chosen.fields:
         fit_fields(search, "dev")

@@ -10,7 +10,6 @@ stand phrases, each left out of the index, of objects that the ranker never lear
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,10 +24,10 @@ from cynosure.cli.local_ranker import load_local_ranker
 from cynosure.models.minilm import load_minilm
 from cynosure.retrieval.protocols import Ranker
 from cynosure.retrieval.rank import fuse
-from cynosure.retrieval.reference import checked_reference, find_reference
 from cynosure.retrieval.search import LABELS, DocsSearch, Witnesses
 from cynosure.train.pair_questions import is_held_out
 from evals.docs_search import index_of, open_search, witnesses
+from evals.docs_search_arguments import add_index_arguments, reference_of
 from evals.docs_search_data import Question, quality, read_questions, relevant
 from evals.docs_search_fit import NUM_FOLDS, PHRASES_SHARE, fit, thresholds, without_some_phrases
 
@@ -123,17 +122,14 @@ def show(dev: Judged, phrases: Judged, nothing: Judged) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--indexes", type=Path, default=Path(tempfile.gettempdir()))
+    add_index_arguments(parser)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--reference", type=Path)
-    parser.add_argument("--no-reference", action="store_true")
     parser.add_argument("--ranker", type=Path, help="a ranker's folder; else the pack's")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     embedder, ranker = load_minilm(chosen.dtype), load_local_ranker(chosen.ranker)
-    pages = checked_reference(chosen.reference) if chosen.reference else find_reference(os.environ)
-    pages = None if chosen.no_reference else pages
+    pages = reference_of(chosen)
     search = open_search(index_of(chosen.indexes, pages), embedder, pages)
     questions, nothing = read_questions("questions", "dev"), read_questions("unanswerable", "dev")
     groups = [

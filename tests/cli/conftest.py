@@ -37,20 +37,26 @@ def index_folder(tmp_path_factory: pytest.TempPathFactory, embedder: Embedder) -
     return folder
 
 
-@pytest.fixture(scope="session")
-def oracle() -> transformers.LlamaForCausalLM:
-    torch.manual_seed(3)
+def _drawn(seed: int, vocab_size: int, max_model_len: int) -> transformers.LlamaForCausalLM:
+    """A small Llama of transformers' whose weights are as large as trained ones."""
+    torch.manual_seed(seed)
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     config = transformers.LlamaConfig(
-        vocab_size=325, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, bos_token_id=None, eos_token_id=0,
+        vocab_size=vocab_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=max_model_len,
+        bos_token_id=None, eos_token_id=0,
     )  # fmt: skip
     model = transformers.LlamaForCausalLM(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
     return model
+
+
+@pytest.fixture(scope="session")
+def oracle() -> transformers.LlamaForCausalLM:
+    return _drawn(seed=3, vocab_size=325, max_model_len=128)
 
 
 @pytest.fixture(scope="session")
@@ -63,18 +69,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, oracle: transformers.Ll
 
 @pytest.fixture(scope="session")
 def gap_oracle() -> transformers.LlamaForCausalLM:
-    torch.manual_seed(5)
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    config = transformers.LlamaConfig(
-        vocab_size=329, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=None, eos_token_id=0,
-    )  # fmt: skip
-    model = transformers.LlamaForCausalLM(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) / parameter.shape[-1] ** 0.5)
-    return model
+    return _drawn(seed=5, vocab_size=329, max_model_len=512)
 
 
 @pytest.fixture(scope="session")

@@ -12,18 +12,16 @@ import pytest
 from jaxtyping import Float32
 
 from cynosure.cli.python_docs import (
-    LINE,
     PythonDocs,
     ThreadedDocs,
     build_python_docs,
-    chance,
     index_path,
     open_python_docs,
 )
 from cynosure.core.errors import EmptyInput, EnvironmentFault, IndexFault, InputTooLong, NotFound
 from cynosure.engine.wire.messages import Shares
 from cynosure.models.embedder import Embedder
-from cynosure.retrieval import LABELS, DocsSearch, Documentation, Gate
+from cynosure.retrieval import LABELS, LINE, DocsSearch, Documentation, Gate
 from cynosure.server.services import SourcePlace
 
 MERGE = "how do I merge sorted iterables"
@@ -188,13 +186,6 @@ def test_a_folder_that_can_not_be_written_is_said(
     (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFault, match=r"can't be written.*--index-dir"):
         open_python_docs(index_path(tmp_path / "file"), embedder, lambda stage, done, total: None)
-
-
-def test_scores_keep_the_order_and_meet_the_line() -> None:
-    scores = [chance(score, 11.0) for score in (-1e6, 0.0, 10.9, 11.0, 11.1, 30.0, 1e6)]
-    assert scores == sorted(scores)
-    assert scores[3] == LINE
-    assert (scores[0], scores[-1]) == (pytest.approx(0.0), pytest.approx(1.0))
 
 
 def test_a_folder_that_can_not_be_written_is_said_before_the_work(

@@ -7,7 +7,8 @@ from dataclasses import fields, replace
 import pytest
 
 from cynosure.retrieval import FILE_GATE, GATE, Gate
-from cynosure.retrieval.answer_gate import LINE, Signs
+from cynosure.retrieval.answer_gate import Signs
+from cynosure.retrieval.rank import LINE
 
 NONE = Signs(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 

@@ -19,8 +19,9 @@ from cynosure.retrieval import (
     build_index,
     open_index,
 )
-from cynosure.retrieval.answer_gate import LINE, rarity_of
+from cynosure.retrieval.answer_gate import rarity_of
 from cynosure.retrieval.answering import NUM_READ
+from cynosure.retrieval.rank import LINE
 from cynosure.retrieval.search import LABELS
 from tests.retrieval.fakes import DOCUMENTATION, ENTRIES, BagOfWords, WordEvidence
 

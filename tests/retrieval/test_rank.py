@@ -7,7 +7,9 @@ import pytest
 
 from cynosure.retrieval.documents import REFERENCE, Entry
 from cynosure.retrieval.rank import (
+    LINE,
     WEIGHTS,
+    Calibration,
     Ranking,
     Weights,
     Witnesses,
@@ -94,3 +96,11 @@ def test_nothing_to_read_leaves_the_order() -> None:
 
 def test_ranks_count_from_one() -> None:
     np.testing.assert_array_equal(ranks(np.array([0.1, 0.9, 0.1], dtype=np.float32)), [2, 1, 3])
+
+
+def test_chances_keep_the_order_and_meet_the_line() -> None:
+    calibration = Calibration(11.0, "a test")
+    chances = [calibration.chance(score) for score in (-1e6, 0.0, 10.9, 11.0, 11.1, 30.0, 1e6)]
+    assert chances == sorted(chances)
+    assert chances[3] == LINE
+    assert (chances[0], chances[-1]) == (pytest.approx(0.0), pytest.approx(1.0))

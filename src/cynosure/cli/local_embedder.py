@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from cynosure.models.attended_tokens import AttendedTokens
 from cynosure.models.embedder import Embedder
 from cynosure.models.minilm import load_minilm
+from cynosure.models.native.graph import use_kernels
 
 
 class LocalEmbedder:
@@ -45,8 +46,10 @@ class LocalEmbedder:
 
 
 def load_local_embedder() -> LocalEmbedder:
-    """The packaged embedder, in the fastest dtype here: it makes all vectors of the index."""
-    return LocalEmbedder(load_minilm())
+    """The packaged embedder, as fast as it gets here: it makes all vectors of the index."""
+    embedder = load_minilm()
+    use_kernels(embedder.graph, embedder.graph.dtype)
+    return LocalEmbedder(embedder)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 from cynosure.core.errors import CheckpointNotFound
 from cynosure.models.attended_tokens import AttendedTokens
 from cynosure.models.cross_encoder import CrossEncoder, load_cross_encoder
+from cynosure.models.native.graph import use_kernels
 from cynosure.models.token_passes import passes
 from cynosure.pack import RANKER, pack_folder
 
@@ -61,4 +62,6 @@ def load_local_ranker(folder: Path | None = None, dtype: str = "auto") -> LocalR
     Raises:
         CheckpointError: It is not there, or can't be served.
     """
-    return LocalRanker(load_cross_encoder(folder or pack_folder(RANKER), dtype=dtype))
+    encoder = load_cross_encoder(folder or pack_folder(RANKER), dtype=dtype)
+    use_kernels(encoder.graph, encoder.graph.dtype)
+    return LocalRanker(encoder)

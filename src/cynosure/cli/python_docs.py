@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import os
 import sys
 import tempfile
@@ -21,8 +20,10 @@ from cynosure.insight import evidence_of
 from cynosure.insight.evidence import AttendsTokens, TokenWeights
 from cynosure.retrieval import (
     GATE,
+    LINE,
     Answering,
     AttendedSpan,
+    Calibration,
     DocsSearch,
     Embedder,
     Gate,
@@ -43,9 +44,6 @@ TITLE = f"Documentation of Python {sys.version.split()[0]}"
 
 #: Questions that are ranked at one time; others wait.
 MAX_ASKING = 4
-
-#: Where scores say as much for a passage as against it.
-LINE = 0.5
 
 _log = logging.getLogger(__name__)
 
@@ -90,17 +88,16 @@ class PythonDocs:
     def search(self, query: str, max_results: int) -> Sequence[Quote]:
         """The best passages, at most one an object, best first, whatever their score."""
         found = self._search.search(query, max_results)
-        return [self._quote(hit, found.calibration.threshold) for hit in found.hits]
+        return [self._quote(hit, found.calibration) for hit in found.hits]
 
     def ask(self, question: str, max_results: int) -> Answer:
         """The best passages with what was attended to in them, or none where nothing fits."""
         words = _Words(_Asked(question, self._ranker) if self._ranker is not None else self._embedder)
         answered = self._answering.answer(question, max_results, words)
         found, quoted = answered.found, answered.quoted
-        threshold = found.calibration.threshold
         quotes = tuple(
             replace(
-                self._quote(passage.hit, threshold),
+                self._quote(passage.hit, found.calibration),
                 attended=_relative(passage.attended),
                 highlight=Highlight(*passage.highlight) if passage.highlight else None,
             )
@@ -110,7 +107,7 @@ class PythonDocs:
         if answered.signs is not None:
             reason = "" if quoted.answered else f"{_capital(quoted.reason)}."
             return Answer(quoted.answered, reason, quotes, quoted.confidence, LINE, timings)
-        best = chance(found.hits[0].score, threshold) if found.hits else 0.0
+        best = found.calibration.chance(found.hits[0].score) if found.hits else 0.0
         reason = (
             "" if quoted.answered else f"The best passage scores {best:.2f}; below {LINE} it is no answer."
         )
@@ -136,7 +133,7 @@ class PythonDocs:
             "Send object, start, end, source and file as a quote has them; the index may have changed since."
         )
 
-    def _quote(self, hit: Hit, threshold: float) -> Quote:
+    def _quote(self, hit: Hit, calibration: Calibration) -> Quote:
         return Quote(
             text=hit.text,
             object=hit.name,
@@ -144,7 +141,7 @@ class PythonDocs:
             signature=hit.signature,
             start=hit.start,
             end=hit.end,
-            score=round(chance(hit.score, threshold), 4),
+            score=round(calibration.chance(hit.score), 4),
             similarity=round(hit.similarity, 4),
             file="" if self.name == NAME else hit.module,
             source=hit.source,
@@ -193,15 +190,6 @@ class _Asked:
 
     def attended(self, text: str) -> TokenWeights:
         return self.ranker.attended(self.question, text)
-
-
-def chance(score: float, threshold: float) -> float:
-    """A score from 0 to 1 in the same order, which is `LINE` where the calibrated threshold lies.
-
-    Weights are fitted by a softmax, so that scores are log-odds: this is the chance of a passage against
-    one rival that stands for "nothing fits".
-    """
-    return 1.0 / (1.0 + math.exp(min(threshold - score, 700.0)))
 
 
 def _capital(sentence: str) -> str:

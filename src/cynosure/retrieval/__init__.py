@@ -7,7 +7,7 @@ from cynosure.retrieval.documents import Documentation, Entry, Passage
 from cynosure.retrieval.index import build_index, open_index
 from cynosure.retrieval.protocols import AttendedSpan, Embedder, Evidence, Progress, Ranker
 from cynosure.retrieval.python_docs import python_source, read_python_docs
-from cynosure.retrieval.rank import CALIBRATION, RANKING, WEIGHTS, Calibration, Ranking, Weights
+from cynosure.retrieval.rank import CALIBRATION, LINE, RANKING, WEIGHTS, Calibration, Ranking, Weights
 from cynosure.retrieval.reference import checked_reference, find_reference
 from cynosure.retrieval.search import LABELS, MAX_QUESTION, MAX_RESULTS, DocsSearch, Found, Hit
 from cynosure.retrieval.store import Store
@@ -17,6 +17,7 @@ __all__ = [
     "FILE_GATE",
     "GATE",
     "LABELS",
+    "LINE",
     "MAX_QUESTION",
     "MAX_RESULTS",
     "RANKING",

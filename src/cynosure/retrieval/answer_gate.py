@@ -10,9 +10,6 @@ from cynosure.retrieval.search import LABELS, Hit
 from cynosure.retrieval.store import Store
 from cynosure.retrieval.text import query_terms
 
-#: From which chance on there is an answer.
-LINE = 0.5
-
 #: A word of so many objects is not rare.
 MAX_COUNTED = 400
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from cynosure.retrieval.answer import QuotedAnswer, attended_in_quote, quote
-from cynosure.retrieval.answer_gate import GATE, LINE, Gate, Signs, rarity_of, signs_of
+from cynosure.retrieval.answer_gate import GATE, Gate, Signs, rarity_of, signs_of
 from cynosure.retrieval.answer_parts import Parts, quote_parts
 from cynosure.retrieval.protocols import Embedder, Evidence, Ranker
+from cynosure.retrieval.rank import LINE
 from cynosure.retrieval.search import DocsSearch, Found
 
 #: Whether anything answers is decided by so many objects, however many are to be quoted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from jaxtyping import Bool, Float32, Int64
 from cynosure.retrieval.documents import Entry, object_places
 
 MAX_COUNTED_LENGTH = 600
+
+#: Where a chance says as much for a passage as against it.
+LINE = 0.5
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,14 @@ class Calibration:
 
     threshold: float
     method: str
+
+    def chance(self, score: float) -> float:
+        """A score from 0 to 1 in the same order, which is `LINE` where the threshold lies.
+
+        Weights are fitted by a softmax, so that scores are log-odds: this is the chance of a passage against
+        one rival that stands for "nothing fits".
+        """
+        return 1.0 / (1.0 + math.exp(min(self.threshold - score, 700.0)))
 
 
 WEIGHTS = Weights(

@@ -6,7 +6,6 @@ left out before the best are taken, so that it takes nobody's place.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -57,13 +56,8 @@ class FileSearch:
                     text=entry.doc[passage.start : passage.end],
                     start=entry.start + passage.start,
                     end=entry.start + passage.end,
-                    score=round(_chance(float(scores[place])), 4),
+                    score=round(FILE_CALIBRATION.chance(float(scores[place])), 4),
                     similarity=round(float(seen.similarity[place]), 4),
                 )
             )
         return hits
-
-
-def _chance(score: float) -> float:
-    """A score from 0 to 1, which is one half where the threshold lies: scores are log-odds."""
-    return 1.0 / (1.0 + math.exp(min(FILE_CALIBRATION.threshold - score, 700.0)))
