@@ -70,7 +70,9 @@ def test_the_real_server_answers_the_stock_client(
             ids = continuation(oracle, "the centre", 12)
             assert text == Tokenizer.from_folder(checkpoint).decode(ids)
         # Every word of an index of four modules is rare; these are the least so.
-        asked = httpx.post(f"{url}/v1/ask", json={"question": "wrap a paragraph of text into a list of lines"})
+        asked = httpx.post(
+            f"{url}/v1/ask", json={"question": "wrap a paragraph of text into a list of lines"}
+        )
         asked = asked.json()
         assert asked["quotes"][0]["object"] == "textwrap.wrap"
         assert asked["quotes"][0]["attended"]

@@ -26,6 +26,8 @@ def test_each_family_has_its_order(form: FillForm, tmp_path: Path) -> None:
     written = tokenizer.decode(filled.token_ids, skip_special_tokens=False)
     if form.middle is None:
         assert written == f"{form.suffix}{SUFFIX}{form.prefix}{PREFIX}"
+    elif form.is_suffix_first:
+        assert written == f"{form.prefix}{form.suffix}{SUFFIX}{form.middle}{PREFIX}"
     else:
         assert written == f"{form.prefix}{PREFIX}{form.suffix}{SUFFIX}{form.middle}"
     assert [tokenizer.id_to_token(end) for end in filled.end_ids] == list(form.ends)

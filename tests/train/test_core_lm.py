@@ -78,7 +78,7 @@ def test_it_fills_gaps_and_calls_functions(model: LanguageModel) -> None:
     assert model.tokenizer is not None
     prompt = fill_in(model.tokenizer, "def f", "\n")
     marks = [model.tokenizer.id_to_token(token) for token in prompt.token_ids if token < 8]
-    assert marks == ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]
+    assert marks == ["<|spm_prefix|>", "<|spm_suffix|>", "<|spm_middle|>"]
     assert prompt.end_ids == (0,)
     ends = model.generation_defaults.eos_token_ids
     assert [model.tokenizer.id_to_token(token) for token in ends] == ["<|endoftext|>", "<|im_end|>"]

@@ -13,7 +13,7 @@ SOURCE = 'def function_{0}(first):\n    """Return {0} more than the first."""\n 
 
 def corpus_of(count: int = 60) -> CodeCorpus:
     files = [SourceFile("library", f"m{n}.py", SOURCE.format(n) * 4) for n in range(count)]
-    other = SourceFile("package", "p.py", "print('<|fim_prefix|>')\n" * 9)
+    other = SourceFile("package", "p.py", "print('<|spm_prefix|>')\n" * 9)
     return CodeCorpus((*files, other), (SourceFile("library", "w.py", SOURCE.format(7) * 9),), (), 0, ())
 
 
@@ -50,7 +50,7 @@ def test_the_seed_decides_and_the_library_counts_twice(tokenizer: Tokenizer) -> 
 
 def test_a_source_that_names_a_control_token_has_not_written_it(tokenizer: Tokenizer) -> None:
     rows = build_rows(tokenizer, corpus_of(3), 257, Mixture(gap_share=0, task_share=0), 0)
-    assert tokenizer.token_to_id("<|fim_prefix|>") not in rows.train
-    assert "<|fim_prefix|>" in tokenizer.decode(
+    assert tokenizer.token_to_id("<|spm_prefix|>") not in rows.train
+    assert "<|spm_prefix|>" in tokenizer.decode(
         rows.train[rows.train > 0].tolist(), skip_special_tokens=False
     )

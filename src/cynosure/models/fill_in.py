@@ -13,7 +13,6 @@ from cynosure.models.text.tokenizer import Tokenizer
 
 
 @runtime_checkable
-@runtime_checkable
 class Vocabulary(Protocol):
     """What tells whether there is such a token."""
 
@@ -29,12 +28,14 @@ class FillForm:
     - `prefix`, `suffix`: the tokens before either part.
     - `middle`: the token after which the gap is written; None where it is simply what follows the prefix.
     - `ends`: tokens that end a middle, where the vocabulary has them.
+    - `is_suffix_first`: whether the prefix stands last, so that the gap simply goes on from it.
     """
 
     prefix: str
     suffix: str
     middle: str | None
     ends: tuple[str, ...] = ()
+    is_suffix_first: bool = False
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -42,7 +43,8 @@ class FillForm:
         return tuple(token for token in (self.prefix, self.suffix, self.middle) if token is not None)
 
 
-#: Qwen2.5-Coder and CodeGemma; StarCoder and Granite; SantaCoder; DeepSeek-Coder; CodeLlama; Codestral.
+#: Qwen2.5-Coder and CodeGemma; StarCoder and Granite; SantaCoder; DeepSeek-Coder; CodeLlama; Codestral; the
+#: pack's own, which is too small to find the end of a prefix that stands before the suffix.
 FORMS: Final = (
     FillForm(
         "<|fim_prefix|>",
@@ -54,7 +56,8 @@ FORMS: Final = (
     FillForm("<fim-prefix>", "<fim-suffix>", "<fim-middle>", ("<|endoftext|>",)),
     FillForm("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>", ("<｜end▁of▁sentence｜>",)),
     FillForm("▁<PRE>", "▁<SUF>", "▁<MID>", ("▁<EOT>",)),
-    FillForm("[PREFIX]", "[SUFFIX]", None),
+    FillForm("[PREFIX]", "[SUFFIX]", None, is_suffix_first=True),
+    FillForm("<|spm_prefix|>", "<|spm_suffix|>", "<|spm_middle|>", ("<|endoftext|>",), is_suffix_first=True),
 )
 
 
@@ -91,8 +94,14 @@ def fill_in(tokenizer: Tokenizer, prefix: str, suffix: str) -> FilledPrompt:
     before = tokenizer.encode(prefix, add_special_tokens=False).ids
     after = tokenizer.encode_later(suffix)
     begin = tokenizer.encode("").ids
-    marks = [tokenizer.token_to_id(token) for token in form.tokens]
-    first, second, *last = [mark for mark in marks if mark is not None]
-    parts = (second, *after, first, *before) if form.middle is None else (first, *before, second, *after)
+    first, second, *middle = [
+        mark for name in form.tokens if (mark := tokenizer.token_to_id(name)) is not None
+    ]
+    if not form.is_suffix_first:
+        parts = (first, *before, second, *after, *middle)
+    elif middle:
+        parts = (first, second, *after, *middle, *before)
+    else:
+        parts = (second, *after, first, *before)
     ends = [tokenizer.token_to_id(token) for token in form.ends]
-    return FilledPrompt((*begin, *parts, *last), tuple(end for end in ends if end is not None))
+    return FilledPrompt((*begin, *parts), tuple(end for end in ends if end is not None))

@@ -19,7 +19,7 @@ from jaxtyping import Int32
 from tokenizers import Tokenizer
 
 END = "<|endoftext|>"
-PREFIX, SUFFIX, MIDDLE = "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"
+PREFIX, SUFFIX, MIDDLE = "<|spm_prefix|>", "<|spm_suffix|>", "<|spm_middle|>"
 #: Where nothing stands, so that nothing is learned.
 PAD = -1
 #: Control tokens of a sample, and those that a text has more when it is cut.
