@@ -28,8 +28,10 @@ CODE = {"model": CORE_LM, "prompt": "import os\n\n\ndef size_of(path):\n    retu
 
 def family_of(pid: int) -> list[int]:
     """A process, and all that it and its children started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(one for child in children for one in family_of(int(child)))]
+    # A child belongs to the thread that started it.
+    threads = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for thread in threads for child in thread.read_text().split()]
+    return [pid, *(one for child in children for one in family_of(child))]
 
 
 def resident_mb(pid: int) -> float:
