@@ -146,3 +146,21 @@ def random_schema(dice: random.Random, depth: int = 3) -> dict[str, Any]:
             return {"$defs": {"d": random_schema(dice, 1)}, "type": "array", "items": {"$ref": "#/$defs/d"},
                     "maxItems": 3}  # fmt: skip
     return {"type": kind} if kind in ("boolean", "null") else {"type": "null"}
+
+
+def run_preempted(cache: GrammarCache, requests: Sequence[Request], max_steps: int = 3000) -> Ear:
+    """Answer requests where there are nine pages for all, so that some must wait in their midst."""
+    core = new_core(
+        replace(WIDE, kv_cache_bytes=9 * (WIDE.kv_cache_bytes // new_core().tree.pool.num_blocks))
+    )
+    ear, num_preempted = Ear(), 0
+    for request in requests:
+        add(core, cache, request, ear)
+    for now in range(max_steps):
+        before = set(core._running)
+        core.step(float(now))
+        num_preempted += len(before & set(core._waiting))
+        if not core.has_work:
+            break
+    assert num_preempted > 0, "nobody was preempted: the test shows nothing"
+    return ear

@@ -37,6 +37,7 @@ from tests.engine.constraint_cases import (
     random_schema,
     request_of,
     run,
+    run_preempted,
     speller,
     text_of,
 )
@@ -138,22 +139,10 @@ def test_reproducible_and_constrained_is_bitwise_what_it_is_alone(cache: Grammar
 
 
 def test_preemption_keeps_the_place_in_the_grammar(cache: GrammarCache) -> None:
-    bytes_per_page = WIDE.kv_cache_bytes // new_core().tree.pool.num_blocks
-    tight = replace(WIDE, kv_cache_bytes=bytes_per_page * 9)
     schema = {"type": "array", "items": {"type": "integer", "minimum": 10, "maximum": 99}, "minItems": 12,
               "maxItems": 12}  # fmt: skip
     requests = [request_of(f"r{n}", constraints.json_schema(schema), n, 130) for n in range(4)]
-    core, ear = new_core(tight), Ear()
-    for request in requests:
-        add(core, cache, request, ear)
-    num_preempted = 0
-    for now in range(3000):
-        before = set(core._running)
-        core.step(float(now))
-        num_preempted += len(before & set(core._waiting))
-        if not core.has_work:
-            break
-    assert num_preempted > 0, "nobody was preempted: the test shows nothing"
+    ear = run_preempted(cache, requests)
     for request in requests:
         text, reason = answer(ear, request.request_id)
         assert fits(schema, text) or reason is FinishReason.LENGTH

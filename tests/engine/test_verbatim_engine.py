@@ -15,7 +15,18 @@ from cynosure.engine.grammar.names import python_names
 from cynosure.engine.grammar.process import TokenizerDefinition
 from cynosure.engine.grammar.quotes import quotes_in
 from tests.engine import seq2seq_cases
-from tests.engine.constraint_cases import EOS, WIDE, add, answer, definition, drain, new_core, request_of, run
+from tests.engine.constraint_cases import (
+    EOS,
+    WIDE,
+    add,
+    answer,
+    definition,
+    drain,
+    new_core,
+    request_of,
+    run,
+    run_preempted,
+)
 from tests.engine.engine_cases import Ear
 from tests.models import t5_oracle
 from tests.models.tiny_tokenizers import unigram, word_piece
@@ -91,20 +102,8 @@ def test_guesses_follow_quotes_and_change_no_token(cache: GrammarCache) -> None:
 
 
 def test_preemption_keeps_the_places(cache: GrammarCache) -> None:
-    bytes_per_page = WIDE.kv_cache_bytes // new_core().tree.pool.num_blocks
-    tight = replace(WIDE, kv_cache_bytes=bytes_per_page * 9)
     requests = [quoting(f"q{n}", n, 100, min_tokens=90) for n in range(4)]
-    core, ear = new_core(tight), Ear()
-    for request in requests:
-        add(core, cache, request, ear)
-    num_preempted = 0
-    for now in range(3000):
-        before = set(core._running)
-        core.step(float(now))
-        num_preempted += len(before & set(core._waiting))
-        if not core.has_work:
-            break
-    assert num_preempted > 0, "nobody was preempted: the test shows nothing"
+    ear = run_preempted(cache, requests)
     roomy = run(cache, requests)
     for request in requests:
         assert ear.tokens(request.request_id) == roomy.tokens(request.request_id)
