@@ -109,15 +109,10 @@ class Gate:
     ) -> JSONResponse | None:
         """Read the body, where there may be one, and have the application answer."""
         is_work, refused, settings = scope["method"] in _WITH_BODY, None, self._settings
-        if is_work and _is_upload(scope):
-            body, refused = await self._read(
-                headers, receive, settings.max_upload_bytes, settings.upload_timeout_s
-            )
-            receive = _replayed(body, receive)
-        elif is_work:
-            body, refused = await self._read(
-                headers, receive, settings.max_body_bytes, settings.body_timeout_s
-            )
+        if is_work:
+            upload = settings.max_upload_bytes, settings.upload_timeout_s
+            other = settings.max_body_bytes, settings.body_timeout_s
+            body, refused = await self._read(headers, receive, *(upload if _is_upload(scope) else other))
             receive = _replayed(body, receive)
         if refused is None and is_work and self._num_in_flight >= settings.max_in_flight:
             limit = settings.max_in_flight
