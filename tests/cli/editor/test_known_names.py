@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cynosure.cli.editor import known_names as module
-from cynosure.cli.editor.filling import MAX_NAMES, Gap
+from cynosure.cli.editor.filling import Gap
 from cynosure.cli.editor.known_names import known_names
 from cynosure.cli.editor.module_names import ModuleNames
 from cynosure.engine import constraints
@@ -53,4 +53,4 @@ def test_names_of_the_file_are_left_out_last(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_as_many_are_asked_about_as_a_constraint_takes() -> None:
-    assert MAX_NAMES == constraints.MAX_NAMES
+    assert module.MAX_NAMES == constraints.MAX_NAMES

@@ -15,9 +15,6 @@ from cynosure.cli.editor.source_lines import in_one_break, original_offset
 #: Tokens of a proposal at most, where nobody says how many.
 MAX_TOKENS: Mapping[Extent, int] = MappingProxyType({Extent.LINE: 64, Extent.BLOCK: 256})
 
-#: As many names a constraint takes (`engine/constraints.py`).
-MAX_NAMES = 16_384
-
 
 @dataclass(frozen=True)
 class Gap:

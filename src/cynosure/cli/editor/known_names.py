@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cynosure.cli.editor.filling import MAX_NAMES, Gap
+from cynosure.cli.editor.filling import Gap
 from cynosure.cli.editor.module_names import ModuleNames
 from cynosure.cli.editor.python_code import Import, blanked, imports_in, names_in, without_begun
+from cynosure.engine.constraints import MAX_NAMES
 
 PYTHON_SUFFIXES = frozenset({".py", ".pyi", ".pyw"})
 
