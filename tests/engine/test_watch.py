@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,6 +87,27 @@ def test_shares_are_those_of_a_dense_map(name: str, kernels: str) -> None:
     for request in requests:
         if request.watch is not None:
             assert error_of(ear, name, request) < 1e-5
+
+
+@pytest.mark.parametrize("kernels", KERNELS)
+def test_folds_add_up_single_heads(kernels: str) -> None:
+    """Beside a request that watches other heads: a fold is the heads' own shares under its weights."""
+    core, ear = core_of("llama", kernels), Ear()
+    heads = heads_of(core)
+    folds = (tuple(1.0 / len(heads) for _ in heads), tuple(place - 1.5 for place, _ in enumerate(heads)))
+    prompt = prompt_of(17)
+    spec = spec_of(17, heads)
+    core.add(ask("folded", prompt, watch=replace(spec, folds=folds)), ear)
+    core.add(ask("other", prompt_of(9, 2), watch=spec_of(9, heads[1:2])), ear)
+    for head in heads:
+        core.add(ask(f"{head}", prompt, watch=spec_of(17, [head])), ear)
+    run_to_end(core)
+    alone = [all_attended(ear, f"{head}") for head in heads]
+    for place, told in enumerate(all_attended(ear, "folded")):
+        shares = np.array([one[place].masses for one in alone])
+        np.testing.assert_allclose(told.folds, np.array(folds) @ shares, atol=1e-5)
+        np.testing.assert_allclose(told.folds[0], told.masses, atol=1e-5)
+    assert all(one.folds == () for one in all_attended(ear, "other"))
 
 
 @pytest.mark.parametrize("length", [SMALL.block_size - 1, SMALL.block_size, SMALL.block_size + 1, 16, 17])

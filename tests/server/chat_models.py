@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cynosure.core.errors import InputTooLong
 from cynosure.engine.sampling import SamplingParams
+from cynosure.insight import WatchPolicy
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.template import ChatTemplate
 from cynosure.models.text.tokenizer import Tokenizer
@@ -32,6 +33,7 @@ class ScriptedModel:
     name: str = "scripted"
     max_model_len: int | None = MAX_MODEL_LEN
     watchable: None = None
+    watching: WatchPolicy = field(default_factory=WatchPolicy)
     fails_at: int | None = None
     pause_s: float = 0.0
     #: How many tokens come at one time.

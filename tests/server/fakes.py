@@ -17,6 +17,7 @@ import uvicorn
 from cynosure.core.errors import EmptyInput, InputError, InputTooLong, NotFound
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import SamplingParams
+from cynosure.insight import WatchPolicy
 from cynosure.observe.load import EngineLoad
 from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
@@ -122,6 +123,7 @@ class FakeCompleter:
     name: str = "fake-completer"
     max_model_len: int | None = 64
     watchable: None = None
+    watching: WatchPolicy = field(default_factory=WatchPolicy)
     pause_s: float = 0.0
     fails_at: int | None = None
     fails_with: str = "a secret of the inside"

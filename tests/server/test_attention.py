@@ -69,8 +69,8 @@ def test_an_answer_says_what_it_attended_to(url: str) -> None:
     told = chat(url, {"level": "summary"})["choices"][0]["attention"]
     assert [(one["id"], one["role"], one["source"]) for one in told["segments"]] == [
         ("system", "system", {"message": 0, "part": None}),
-        ("doc:1", "user", {"message": 1, "part": 0}),
-        ("doc:2", "user", {"message": 1, "part": 1}),
+        ("doc:1", "document", {"message": 1, "part": 0}),
+        ("doc:2", "document", {"message": 1, "part": 1}),
         ("user:0", "user", {"message": 1, "part": 2}),
     ]
     # Code points, not bytes or UTF-16 units.

@@ -28,6 +28,7 @@ from cynosure.engine import (
     TokenEvent,
 )
 from cynosure.engine.pool.card import ModelCard
+from cynosure.insight import WatchPolicy
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.text.stream_decoder import StreamDecoder
 from cynosure.models.text.tokenizer import Tokenizer
@@ -41,8 +42,8 @@ _FINISH = {
     FinishReason.LENGTH: "length",
 }
 
-
 _TERMINAL = (Finished, Refused, Failed, Cancelled)
+_UNWATCHED = WatchPolicy()
 
 
 class EnginePort(Protocol):
@@ -74,12 +75,19 @@ class EngineCompleter:
     """What `/v1/completions` and chat ask, answered by an engine."""
 
     def __init__(
-        self, name: str, card: ModelCard, tokenizer: Tokenizer, chat: ChatFormat | None, engine: EnginePort
+        self,
+        name: str,
+        card: ModelCard,
+        tokenizer: Tokenizer,
+        chat: ChatFormat | None,
+        engine: EnginePort,
+        watching: WatchPolicy = _UNWATCHED,
     ) -> None:
         """Put text before an engine; `card` says which tokens end an answer, and how long it may be."""
         self.name = name
         self.max_model_len: int | None = card.max_model_len
         self.watchable = card.watchable
+        self.watching = watching
         self.tokenizer = tokenizer
         self.chat = chat
         self.engine = engine

@@ -11,6 +11,8 @@ from cynosure.core.errors import InputError
 
 MAX_SEGMENTS = 512
 MAX_HEADS = 1024
+#: Sums with weights of their own that a request may have folded out of the heads' shares.
+MAX_FOLDS = 16
 #: Nats that a caller may add to a segment's scores, or take off.
 MAX_BIAS = 10.0
 
@@ -37,19 +39,21 @@ class WatchSpec:
       gaps. A segment may have several runs, or none.
     - `num_prompt_segments`: what is generated is one more segment, behind those of the prompt.
     - `every`: of how many tokens one is watched, the first among them.
+    - `folds`: weights of the heads, in their order; each adds the heads' shares up in its own way.
     """
 
     heads: tuple[tuple[int, int], ...]
     runs: tuple[tuple[int, int, int], ...]
     num_prompt_segments: int
     every: int = 1
+    folds: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model.
 
         Raises:
-            InputError: no head or too many, runs that do not follow each other, too many segments, or `every`
-                below 1.
+            InputError: no head or too many, runs that do not follow each other, too many segments, `every`
+                below 1, or folds that are not of these heads.
         """
         if not 0 < len(self.heads) <= MAX_HEADS:
             raise InputError(
@@ -59,6 +63,7 @@ class WatchSpec:
             raise InputError("watched heads are pairs of a layer and a head from 0, sorted, each once.")
         if self.every < 1:
             raise InputError(f"every is {self.every}; it must be at least 1. Raise it.")
+        self._check_folds()
         if (
             not self.runs
             or self.runs[0][1] != 0
@@ -74,6 +79,12 @@ class WatchSpec:
                 f"the prompt has {self.num_segments - 1} segments; attention is told of {MAX_SEGMENTS - 1} "
                 "at most. Join messages, or leave attention out."
             )
+
+    def _check_folds(self) -> None:
+        if len(self.folds) > MAX_FOLDS:
+            raise InputError(f"{len(self.folds)} folds are asked for; {MAX_FOLDS} may be. Ask for fewer.")
+        if any(len(fold) != len(self.heads) or not all(map(math.isfinite, fold)) for fold in self.folds):
+            raise InputError(f"a fold has a finite weight for each of the {len(self.heads)} watched heads.")
 
     @property
     def num_segments(self) -> int:
@@ -95,11 +106,13 @@ class AttendedTo(NamedTuple):
 
     - `masses`: the share of each segment; `sink`: that of learned sinks. Together they are 1.
     - `entropy_bits`: of the attention over keys and sink.
+    - `folds`: for each fold of the spec, the heads' shares of each segment under its weights.
     """
 
     masses: tuple[float, ...]
     sink: float
     entropy_bits: float
+    folds: tuple[tuple[float, ...], ...] = ()
 
 
 def check_bias(bias: tuple[BiasRun, ...], num_tokens: int) -> None:

@@ -40,6 +40,7 @@ def pass_watch(
             item.spec.runs_over(num_past[sequence] + num_new[sequence]),
             item.spec.num_segments,
             by_layer(item.spec.heads),
+            item.spec.folds,
         )
         for sequence, item in enumerate(watched)
         if item is not None
@@ -65,7 +66,8 @@ def attended_in(
 
 def _attended(shares: Shares, row: int, num_segments: int) -> AttendedTo:
     masses = tuple(shares.mass[row, :num_segments].tolist())
-    return AttendedTo(masses, float(shares.sink[row]), float(shares.entropy_bits[row]))
+    folds = tuple(tuple(fold[:num_segments].tolist()) for fold in shares.folds[row])
+    return AttendedTo(masses, float(shares.sink[row]), float(shares.entropy_bits[row]), folds)
 
 
 def with_bias(batch: Batch, biases: Sequence[tuple[BiasRun, ...]]) -> Batch:

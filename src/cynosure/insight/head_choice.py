@@ -12,11 +12,35 @@ LOWEST, CENTRE, HIGHEST = 1 / 2, 2 / 3, 5 / 6
 
 
 @dataclass(frozen=True)
+class HeadGroup:
+    """A weight for each watched head, in their order: what it folds out of their shares is one number each.
+
+    A profile names groups: heads of one kind on average, or weights that were fitted. They may be negative.
+    """
+
+    name: str
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class HeadChoice:
-    """Heads as `(layer, head)`, sorted, and why it is these."""
+    """Heads as `(layer, head)`, sorted, and why it is these; `groups` are told beside their average."""
 
     heads: tuple[tuple[int, int], ...]
     reason: str
+    groups: tuple[HeadGroup, ...] = ()
+
+
+@dataclass(frozen=True)
+class WatchPolicy:
+    """What a server watches of a model: these heads, where a profile chose them, and of which requests.
+
+    - `choice`: the heads to watch where a request names none; None leaves it to `default_heads`.
+    - `is_always`: whether requests are watched that do not ask for it, for traces and metrics.
+    """
+
+    choice: HeadChoice | None = None
+    is_always: bool = False
 
 
 def default_heads(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import groupby
@@ -40,7 +40,8 @@ def by_layer(heads: tuple[tuple[int, int], ...]) -> HeadsByLayer:
 class WatchedRows:
     """Queries of one sequence, as rows of the batch, and to whom its keys belong.
 
-    `runs` cover all keys of the sequence in order; a segment may have several runs, or none yet.
+    `runs` cover all keys of the sequence in order; a segment may have several runs, or none yet. `folds` are
+    weights of the heads.
     """
 
     sequence: int
@@ -48,6 +49,7 @@ class WatchedRows:
     runs: tuple[SegmentRun, ...]
     num_segments: int
     heads: HeadsByLayer
+    folds: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,15 @@ class PassWatch:
 
 @dataclass(frozen=True, eq=False)
 class Shares:
-    """What each watched row attended to, averaged over its heads; `mass` and `sink` sum to 1."""
+    """What each watched row attended to, averaged over its heads; `mass` and `sink` sum to 1.
+
+    `folds` are, for each row, the same shares under weights that its sequence asked for.
+    """
 
     mass: Float32[np.ndarray, "rows segments"]
     sink: Float32[np.ndarray, " rows"]
     entropy_bits: Float32[np.ndarray, " rows"]
+    folds: tuple[Float32[np.ndarray, "folds segments"], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +115,25 @@ def shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
     sees = total > -np.inf
     floor = np.where(sees, total, np.float32(0))
     weights = np.concatenate([_weights(watch.heads, part.heads, len(part.rows)) for part in watch.parts])
-    mass = (weights[:, None] @ np.exp(mass_lse - floor[..., None]))[:, 0]
+    shares = np.exp(mass_lse - floor[..., None])
+    mass = (weights[:, None] @ shares)[:, 0]
     entropy = (weights * (floor - np.where(sees, mean_score, np.float32(0)))).sum(-1)
     sink = np.zeros(len(weights), np.float32)
     if sink_lse is not None:
         sink = (weights * np.exp(sink_lse - floor)).sum(-1)
-    return Shares(mass, sink, entropy / np.float32(math.log(2.0)))
+    return Shares(mass, sink, entropy / np.float32(math.log(2.0)), tuple(_folded(watch, shares)))
+
+
+def _folded(
+    watch: PassWatch, shares: Float32[np.ndarray, "rows heads segments"]
+) -> Iterator[Float32[np.ndarray, "folds segments"]]:
+    """The shares of each row under the weights of its sequence, of heads that somebody watches."""
+    row = 0
+    for part in watch.parts:
+        weights = _fold_weights(watch.heads, part.heads, part.folds)
+        for _ in part.rows:
+            yield weights @ shares[row]
+            row += 1
 
 
 def _side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -125,9 +144,25 @@ def _side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
 @lru_cache(maxsize=256)
 def _weights(watched: HeadsByLayer, wanted: HeadsByLayer, num_rows: int) -> Float32[np.ndarray, "rows heads"]:
     """What each watched head counts for the rows of a sequence: the same, or nothing."""
-    own = {(layer, head) for layer, heads in wanted for head in heads}
-    counts = [float((layer, head) in own) for layer, heads in watched for head in heads]
+    own = set(_pairs(wanted))
+    counts = [float(pair in own) for pair in _pairs(watched)]
     return np.tile(np.array(counts, np.float32) / np.float32(len(own)), (num_rows, 1))
+
+
+@lru_cache(maxsize=256)
+def _fold_weights(
+    watched: HeadsByLayer, wanted: HeadsByLayer, folds: tuple[tuple[float, ...], ...]
+) -> Float32[np.ndarray, "folds heads"]:
+    """The weights of a sequence's folds over all watched heads: nothing for those that others watch."""
+    places = {(layer, head): place for place, (layer, head) in enumerate(_pairs(watched))}
+    weights = np.zeros((len(folds), len(places)), np.float32)
+    for pair, column in zip(_pairs(wanted), zip(*folds, strict=True), strict=False):
+        weights[:, places[pair]] = column
+    return weights
+
+
+def _pairs(heads: HeadsByLayer) -> Iterator[tuple[int, int]]:
+    return ((layer, head) for layer, own in heads for head in own)
 
 
 @dataclass(frozen=True, eq=False)

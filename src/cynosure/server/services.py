@@ -17,6 +17,7 @@ from cynosure.engine.request import TokenLogprob
 from cynosure.engine.sampling import SamplingParams
 from cynosure.engine.session import Session
 from cynosure.engine.watch import AttendedTo, BiasRun, Watchable, WatchSpec
+from cynosure.insight import Reading, ReportSink, WatchPolicy
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
@@ -253,6 +254,7 @@ class Generation:
     - `speculation`: whether tokens are guessed ahead, which changes none; None leaves it to the engine.
     - `group`: sequences of one name share the pages of what they read, though none are kept.
     - `watch`, `bias`: whose attention is told with each token, and what is added to the prompt's scores.
+    - `reading`: what the watched segments and heads are, for whoever is told of the answer when it ends.
     - `page_selection`: how many pages generated tokens attend to; None: all.
     - `is_sibling`: whether a sequence of the same request has the same prompt, which is paid for once.
     - `on_report`: told once how the sequence went through the engine, also where nobody waits for its end.
@@ -271,6 +273,7 @@ class Generation:
     group: str | None = None
     watch: WatchSpec | None = None
     bias: tuple[BiasRun, ...] = ()
+    reading: Reading | None = field(default=None, compare=False)
     page_selection: PageSelection | None = None
     on_report: Callable[[RequestReport], None] | None = field(default=None, compare=False)
 
@@ -325,6 +328,11 @@ class CompletionModel(Protocol):
     @property
     def watchable(self) -> Watchable | None:
         """The heads whose attention can be told; `None` where none can."""
+        ...
+
+    @property
+    def watching(self) -> WatchPolicy:
+        """Which heads tell most, where a profile says so, and whether every request is watched."""
         ...
 
     @property
@@ -405,9 +413,9 @@ class Services:
     """Everything that answers requests, by name; `engine` is None where models compute in this process.
 
     `adapters` are among the completers by names of their own; None where none are taken. `demonstrations`
-    name the models whose cards say that they show a feature, and are of no other use. `library` keeps
-    everybody's files, or is None where none are taken; `uploads` are those of whoever asks, and None until
-    somebody does.
+    name the models whose cards say that they show a feature, and are of no other use. `report_sinks` are told
+    of every answer whose attention was watched. `library` keeps everybody's files, or is None where none are
+    taken; `uploads` are those of whoever asks, and None until somebody does.
     """
 
     embedders: Mapping[str, EmbeddingModel]
@@ -418,6 +426,7 @@ class Services:
     engine: EngineProcess | None = None
     adapters: ModelAdapters | None = None
     demonstrations: frozenset[str] = frozenset()
+    report_sinks: tuple[ReportSink, ...] = ()
     library: Library | None = None
     uploads: UploadedStores | None = None
 

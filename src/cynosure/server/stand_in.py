@@ -19,6 +19,7 @@ class StandIn:
         self.name = model.name
         self.max_model_len = model.max_model_len
         self.watchable = model.watchable
+        self.watching = model.watching
         self._model = model
 
     @property

@@ -68,7 +68,7 @@ PARAMS = SamplingParams(
     constraint=SCHEMA, logprobs=2,
 )  # fmt: skip
 REQUEST = Request("r-1", (1, 2, 3), PARAMS, "tenant", -1, 12.5, 0.25, (0, 0, 1), True)
-WATCH = WatchSpec(((0, 1), (2, 0)), ((1, 0, 2),), 3, every=4)
+WATCH = WatchSpec(((0, 1), (2, 0)), ((1, 0, 2),), 3, every=4, folds=((0.5, -1.0),))
 CALLS_MADE: list[Call] = [
     Setup((ServedModel("m", "folder", is_pinned=True),), PoolSettings(memory_bytes=1 << 33), 2),
     Submit("m", REQUEST),
@@ -86,7 +86,7 @@ CALLS_MADE: list[Call] = [
 TOP = (TokenLogprob(4, -0.5), TokenLogprob(5, float("-inf")))
 EVENTS = [
     TokenEvent("r", 7, -0.25, TOP),
-    TokenEvent("r", 7, None, attended=AttendedTo((0.5, 0.25, 0.125), 0.125, 1.5)),
+    TokenEvent("r", 7, None, attended=AttendedTo((0.5, 0.25, 0.125), 0.125, 1.5, ((1.0, -2.0, 0.0),))),
     PromptLogprobs("r", 1, TOP, (TOP, ())),
     Finished("r", FinishReason.EOS, Usage(3, 2, 1)),
     Refused("r", RefusalReason.DEADLINE, "too late", 1.5),

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from cynosure.core.errors import InputError
-from cynosure.engine.watch import DENIED, BiasRun, Watchable, WatchSpec
+from cynosure.engine.watch import DENIED, MAX_SEGMENTS, BiasRun, Watchable, WatchSpec
 from cynosure.insight import (
     HeadChoice,
     PromptPart,
     PromptSegments,
+    Reading,
     Tally,
     TokenShares,
     coverage_of,
@@ -58,19 +59,33 @@ class AttentionPlan:
         """
         self._bias: tuple[BiasRun, ...] = ()
         self._watched: Watched | None = None
+        self._reading: Reading | None = None
+        is_always = model.watching.is_always and model.watchable is not None
+        if param is None and not is_always:
+            return
+        found = segments()
         if param is not None:
-            found = segments()
             self._bias = _bias_of(param, found)
             self._watched = None if param.level == "off" else _watched(model, param, found)
+        if self._watched is not None:
+            watched = self._watched
+            self._reading = Reading(watched.segments, watched.choice, watched.watchable.num_heads)
+        elif is_always and len(found.parts) < MAX_SEGMENTS:
+            assert model.watchable is not None
+            choice = model.watching.choice or default_choice(model.watchable)
+            self._reading = Reading(found, choice, model.watchable.num_heads, is_asked=False)
 
     def applied(self, asked: Generation) -> Generation:
-        """Ask for it."""
-        if self._watched is None:
-            return replace(asked, bias=self._bias)
-        found = self._watched
-        num_parts = len(found.segments.parts)
-        spec = WatchSpec(found.choice.heads, found.segments.runs, num_parts, found.param.every or 1)
-        return replace(asked, bias=self._bias, watch=spec)
+        """Ask for it; what the server watches on its own account gives way where it would refuse."""
+        asked = replace(asked, bias=self._bias)
+        reading = self._reading
+        if reading is None or (not reading.is_asked and asked.page_selection is not None):
+            return asked
+        every = 1 if self._watched is None else self._watched.param.every or 1
+        folds = tuple(group.weights for group in reading.choice.groups)
+        num_parts = len(reading.segments.parts)
+        spec = WatchSpec(reading.choice.heads, reading.segments.runs, num_parts, every, folds)
+        return replace(asked, watch=spec, reading=reading)
 
     def teller(self) -> AttentionTeller | None:
         """What tells of one answer; each needs its own."""
@@ -175,13 +190,18 @@ def _watched(model: CompletionModel, param: AttentionParam, segments: PromptSegm
             "state past its tokens. Leave it out."
         )
     choice = (
-        default_heads(model.watchable.num_heads, model.watchable.full_layers)
+        model.watching.choice or default_choice(model.watchable)
         if param.chosen_heads is None
         else HeadChoice(param.chosen_heads, f"the request names {len(param.chosen_heads)} heads")
     )
     if param.level == "topk":
         segments = segments.by_sentence(MIN_SENTENCE_TOKENS, MAX_PARTS)
     return Watched(param, segments, choice, model.watchable)
+
+
+def default_choice(watchable: Watchable) -> HeadChoice:
+    """The heads that are watched where neither a request nor a profile names any."""
+    return default_heads(watchable.num_heads, watchable.full_layers)
 
 
 def _bias_of(param: AttentionParam, segments: PromptSegments) -> tuple[BiasRun, ...]:

@@ -12,6 +12,9 @@ from cynosure.models.chat.prompt import TEMPLATE, ChatPrompt, Segment
 from cynosure.models.text.tokenizer import Tokenizer
 
 PROMPT = "prompt"
+#: A caller's name that begins so makes a part a document: text that nobody who is trusted wrote.
+DOCUMENT_NAMES = ("doc", "document")
+DOCUMENT = "document"
 
 _MESSAGE, _PART = re.compile(r"messages\[(\d+)\]"), re.compile(r"content\[(\d+)\]")
 
@@ -56,7 +59,7 @@ def text_segments(
     taken: dict[str, int] = {}
     stretches = list(_stretches(len(text), named))
     parts = [
-        PromptPart(_unique(name, taken), name, "user", text=text, start=start, end=end)
+        PromptPart(_unique(name, taken), name, _role(name, "user"), text=text, start=start, end=end)
         for name, start, end in stretches
     ]
     ends = [end for _, _, end in stretches]
@@ -92,13 +95,17 @@ def _part(segment: Segment, name: str | None, taken: dict[str, int]) -> PromptPa
     return PromptPart(
         id=_unique(called, taken),
         name=called,
-        role=segment.kind,
+        role=_role(called, segment.kind),
         message=None if message is None else int(message.group(1)),
         part=None if part is None else int(part.group(1)),
         text=segment.text,
         start=None if segment.text is None else 0,
         end=None if segment.text is None else len(segment.text),
     )
+
+
+def _role(name: str, role: str) -> str:
+    return DOCUMENT if name.split(":")[0] in DOCUMENT_NAMES else role
 
 
 def _unique(name: str, taken: dict[str, int]) -> str:

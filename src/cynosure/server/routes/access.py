@@ -16,12 +16,13 @@ from cynosure.server.answers.generated_ids import GeneratedIds
 from cynosure.server.answers.keeping import keeping
 from cynosure.server.errors import RETRY_AFTER_S
 from cynosure.server.guarded.guarding import guarded
+from cynosure.server.records.attending import attending
 from cynosure.server.records.metering import metered
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.runtime import Progress, Runtime
 from cynosure.server.services import Services
 from cynosure.server.uploads import TenantUploads
-from cynosure.server.visit import Visit, visit_in
+from cynosure.server.visit import Visit, route_of, visit_in
 
 
 def runtime_of(request: Request) -> Runtime:
@@ -75,8 +76,10 @@ async def _ready(request: Request) -> Services:
         services = replace(services, uploads=TenantUploads(services.library, visit.tenant))
     kept = keeping(metered(services, visit, await _meters(request)), visit.tenant, generated)
     policy = request.app.state.policy
-    # The guard stands outermost: what it changes is not what was generated.
-    return kept if policy is None else guarded(kept, visit, policy)
+    # The guard stands before who keeps tokens: what it changes is not what was generated.
+    safe = kept if policy is None else guarded(kept, visit, policy)
+    # What is put down of answers is what leaves.
+    return attending(safe, visit, route_of(request.scope))
 
 
 async def _meters(request: Request) -> ServingMetrics:
