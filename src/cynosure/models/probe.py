@@ -30,13 +30,16 @@ class DecoderProbe:
         Raises:
             UnknownOption: a layer has no heads of its own that could be left out.
         """
+        self._blocks: list[SelfAttention] = []
         for index, layer in enumerate(graph.layers):
-            if not isinstance(layer.attention, SelfAttention):
-                kind = type(layer.attention).__name__
+            block = layer.attention
+            if not isinstance(block, SelfAttention):
+                kind = type(block).__name__
                 raise UnknownOption(
                     f"layer {index} is {kind}; only plain attention can be probed head by head. Choose a "
                     "model whose layers are."
                 )
+            self._blocks.append(block)
         self._graph = graph
         self.num_heads: tuple[int, ...] = tuple(graph.spec.num_heads)
         self.full_layers: tuple[int, ...] = tuple(graph.spec.full_layers)
@@ -82,7 +85,7 @@ class DecoderProbe:
         kept: list[tuple[Tensor, slice, Tensor]] = []
         try:
             for layer, head in heads:
-                weight = self._graph.layers[layer].attention.o.weight
+                weight = self._blocks[layer].o.weight
                 width = weight.shape[1] // self.num_heads[layer]
                 columns = slice(head * width, (head + 1) * width)
                 kept.append((weight, columns, weight[:, columns].clone()))
