@@ -254,14 +254,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--prompts", type=int, default=10_000, help="conversations of random Unicode")
-    parser.add_argument("--write", action="store_true", help="write results/insight.json")
+    parser.add_argument("--write", action="store_true", help="write results/insight_masses.json")
     options = parser.parse_args()
     os.environ["HF_HUB_OFFLINE"] = "1"
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as folder:
         metrics = provenance(options.prompts, Path(folder)) | masses()
     if options.write:
-        write_result("insight", metrics, "python evals/insight_masses.py --write")
+        write_result("insight_masses", metrics, "python evals/insight_masses.py --write")
     return 0
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cynosure.core.errors import UnknownOption
-from cynosure.guard import Action, Kind, Policy, Rules, check, count_kinds, read_policy
+from cynosure.core.errors import InputError, UnknownOption
+from cynosure.guard import Action, CallRules, Kind, Policy, Rules, check, count_kinds, read_policy
 from cynosure.guard.kinds import Span
 from cynosure.guard.policy import settle_overlaps
 from tests.guard import cases
@@ -79,8 +79,24 @@ def test_a_policy_is_read_and_keeps_its_defaults() -> None:
         ({"outputs": {}}, "outputs"),
         ({"output": {"cards": "block"}}, "cards"),
         ({"output": {"card": "Block"}}, "Block"),
+        ({"calls": {"min": 0.4}}, "min"),
+        ({"calls": {"unwatched": "pass"}}, "pass"),
+        ({"calls": {"unwatched": "redact"}}, "not redacted"),
     ],
 )
-def test_what_is_not_known_is_refused(settings: dict[str, dict[str, str]], named: str) -> None:
+def test_what_is_not_known_is_refused(settings: dict[str, dict[str, str | float]], named: str) -> None:
     with pytest.raises(UnknownOption, match=named):
         read_policy(settings)
+
+
+def test_a_policy_of_calls_is_read() -> None:
+    assert read_policy({}).calls == CallRules()
+    assert read_policy({"calls": {"min_focus": 0.4}}).calls == CallRules(0.4, Action.BLOCK)
+    lenient = read_policy({"calls": {"min_focus": 1, "unwatched": "allow"}, "input": {"card": "block"}})
+    assert lenient == Policy(input=Rules(card=Action.BLOCK), calls=CallRules(1, Action.ALLOW))
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1, "0.4", True])
+def test_a_focus_that_is_no_share_is_refused(least: float) -> None:
+    with pytest.raises(InputError, match="from 0 to 1"):
+        read_policy({"calls": {"min_focus": least}})

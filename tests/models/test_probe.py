@@ -66,3 +66,9 @@ def test_what_is_denied_tells_nothing() -> None:
 def test_nothing_is_before_the_first_token() -> None:
     with pytest.raises(AssertionError, match="first"):
         probe().log_probs(IDS, 0)
+
+
+def test_hidden_states_are_the_models() -> None:
+    with torch.inference_mode():
+        states = pair_of("llama").oracle.model(torch.tensor([IDS])).last_hidden_state[0].float().numpy()
+    np.testing.assert_allclose(probe().hidden(IDS), states, atol=1e-4)

@@ -30,6 +30,7 @@ One tree; the server maps it to status codes in one place (`server/errors.py`):
     ├── IndexFault                  the document index is absent, stale or damaged
     ├── AuditFault                  the audit log or its key is damaged, or cannot be written
     │   └── AuditInUse              another process writes to it
+    ├── ProfileError                a head profile is altered, or of another model or version
     └── EnvironmentFault            the machine lacks something: a port, a package, disk
         ├── MissingPackage          an optional dependency is not installed
         ├── ModelTooLarge           the memory that may be used can never hold it
@@ -171,6 +172,10 @@ class AuditFault(CynosureError):
 
 class AuditInUse(AuditFault):
     """Another process writes to the audit log; two would fork its chain."""
+
+
+class ProfileError(CynosureError):
+    """A head profile is damaged, altered, of another model or version, or can't be written."""
 
 
 class EnvironmentFault(CynosureError):

@@ -40,7 +40,8 @@ class AuditRecord:
     `principal` names the API key, and is not the key; `tenant` is what the server derived from it, and
     `end_user` from the name of a person that the request gave; `endpoint` is the pattern that answered, and
     not what was sent; `guard` counts findings by direction and kind; `error` is the name of a class of our
-    tree. `duration_s` counts from the arrival.
+    tree. `read` names what of an earlier request was given out with its texts. `duration_s` counts from the
+    arrival.
     """
 
     request_id: str
@@ -60,6 +61,7 @@ class AuditRecord:
     first_token_s: float | None = None
     guard: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     error: str = ""
+    read: str = ""
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,9 @@ def _event_of(record: AuditRecord | AuditBegun) -> Mapping[str, object]:
     if isinstance(record, AuditBegun):
         return {"event": "begun", **vars(record)}
     guard = {direction: dict(counts) for direction, counts in record.guard.items()}
-    return {"event": "request", **vars(record), "guard": guard}
+    event = {"event": "request", **vars(record), "guard": guard}
+    # Hardly any request reads what another one said.
+    return event if record.read else {name: value for name, value in event.items() if name != "read"}
 
 
 def _open_log(path: Path) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from cynosure.core.errors import UnknownOption
+from cynosure.core.errors import InputError, UnknownOption
 from cynosure.guard.kinds import Kind, Span
 
 
@@ -21,6 +21,9 @@ class Action(StrEnum):
     BLOCK = "block"
     """The text ends before it, and nothing more is shown."""
 
+
+#: The direction that is no text: calls of functions.
+CALLS = "calls"
 
 _STRICTNESS = {action: place for place, action in enumerate(Action)}
 # The surer kind first: an account number's checksum is right by chance once in 97, a card's once in 10.
@@ -55,12 +58,37 @@ class Rules:
 
 
 @dataclass(frozen=True)
+class CallRules:
+    """What happens to calls of functions in answers to prompts that hold text of nobody who is trusted.
+
+    - `min_focus`: the least share that trusted instructions must have had, from 0 to 1; None judges no call.
+    - `unwatched`: what happens to requests whose calls can't be judged: `block` or `allow`.
+    """
+
+    min_focus: float | None = None
+    unwatched: Action = Action.BLOCK
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            InputError: a share that is none.
+            UnknownOption: an action that calls can't have done to them.
+        """
+        if self.min_focus is not None and not 0 <= self.min_focus <= 1:
+            raise InputError(f"guard policy: min_focus is {self.min_focus}; it is from 0 to 1. Change it.")
+        if self.unwatched is Action.REDACT:
+            raise UnknownOption("guard policy: calls are not redacted. Let unwatched be block or allow.")
+
+
+@dataclass(frozen=True)
 class Policy:
-    """The rules for what callers send, for what retrieval fetched, and for what a model writes."""
+    """The rules for what callers send, what retrieval fetched, what a model writes, and what it calls."""
 
     input: Rules = Rules()
     retrieved: Rules = Rules()
     output: Rules = Rules()
+    calls: CallRules = CallRules()
 
 
 @dataclass(frozen=True)
@@ -143,14 +171,29 @@ def _extent(span: Span) -> tuple[int, int]:
     return span.start, span.end
 
 
-def read_policy(settings: Mapping[str, Mapping[str, str]]) -> Policy:
+def read_policy(settings: Mapping[str, Mapping[str, str | float]]) -> Policy:
     """Read a policy such as `{"output": {"card": "block"}}`; what is not named keeps its default.
 
     Raises:
         UnknownOption: A direction, kind or action that does not exist.
+        InputError: a number that is out of its range.
     """
     _known(settings, [field.name for field in fields(Policy)], "direction")
-    return Policy(**{direction: _rules(direction, chosen) for direction, chosen in settings.items()})
+    rules = {
+        direction: _rules(direction, {kind: str(action) for kind, action in chosen.items()})
+        for direction, chosen in settings.items()
+        if direction != CALLS
+    }
+    return Policy(**rules, calls=_call_rules(settings.get(CALLS, {})))
+
+
+def _call_rules(chosen: Mapping[str, str | float]) -> CallRules:
+    _known(chosen, [field.name for field in fields(CallRules)], f"setting for {CALLS}")
+    least, unwatched = chosen.get("min_focus"), chosen.get("unwatched", Action.BLOCK.value)
+    if least is not None and (isinstance(least, bool) or not isinstance(least, int | float)):
+        raise InputError(f"guard policy: min_focus is {least!r}; it is a number from 0 to 1. Change it.")
+    _known([str(unwatched)], list(Action), f"action for {CALLS}")
+    return CallRules(least, Action(str(unwatched)))
 
 
 def _rules(direction: str, chosen: Mapping[str, str]) -> Rules:

@@ -7,6 +7,7 @@ from cynosure.insight.evidence import (
     WordWeight,
     evidence_of,
     fold_words,
+    folded_evidence,
 )
 from cynosure.insight.head_choice import (
     Coverage,
@@ -17,6 +18,8 @@ from cynosure.insight.head_choice import (
     default_heads,
 )
 from cynosure.insight.probing import ProbedModel
+from cynosure.insight.profile import HeadProfile, read_profile, write_profile
+from cynosure.insight.profile_choice import choice_of
 from cynosure.insight.prompt_segments import PromptPart, PromptSegments
 from cynosure.insight.report import (
     AttentionReport,
@@ -36,6 +39,7 @@ __all__ = [
     "Evidence",
     "HeadChoice",
     "HeadGroup",
+    "HeadProfile",
     "ProbedModel",
     "PromptPart",
     "PromptSegments",
@@ -47,12 +51,16 @@ __all__ = [
     "TokenWeights",
     "WatchPolicy",
     "WordWeight",
+    "choice_of",
     "coverage_of",
     "default_heads",
     "evidence_of",
     "fold_words",
+    "folded_evidence",
     "lookback",
     "mass_by_role",
+    "read_profile",
     "shares_by_part",
     "tell_all",
+    "write_profile",
 ]

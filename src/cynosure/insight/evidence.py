@@ -50,18 +50,24 @@ class Evidence:
     """The words of a text that the model attended to, in reading order.
 
     `word_share`, `mark_share` and `sink_share` sum to 1: what words, punctuation and added tokens received.
-    A small `word_share` says that the weights, each relative to the largest, tell little.
+    A small `word_share` says that the weights, each relative to the largest, tell little. `num_tokens` were
+    read of the text.
     """
 
     words: tuple[WordWeight, ...]
     word_share: float
     mark_share: float
     sink_share: float
+    num_tokens: int = 0
 
 
 def evidence_of(model: AttendsTokens, text: str) -> Evidence:
     """Return what `model` attended to in `text`, by word."""
-    seen = model.attended(text)
+    return folded_evidence(text, model.attended(text))
+
+
+def folded_evidence(text: str, seen: TokenWeights) -> Evidence:
+    """Return what was attended to in `text`, by word, of what is known by token."""
     spans = fold_words(text, seen.offsets, seen.weights)
     words = [span for span in spans if any(_is_word_like(char) for char in text[span.start : span.end])]
     most = max((word.weight for word in words), default=0.0)
@@ -71,6 +77,7 @@ def evidence_of(model: AttendsTokens, text: str) -> Evidence:
         word_share=word_share,
         mark_share=float(sum(seen.weights)) - word_share,
         sink_share=seen.sink_share,
+        num_tokens=len(seen.offsets),
     )
 
 

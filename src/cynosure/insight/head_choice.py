@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cynosure.insight.audit_summary import KnowsAudits
+from cynosure.insight.focus_rule import FocusRule
+from cynosure.insight.profile import HeadProfile
+
 #: Heads that are watched where a request names none.
 DEFAULT_NUM_HEADS = 32
 #: Where in a model's depth heads that carry content are found most often, until a profile says it.
@@ -37,10 +41,16 @@ class WatchPolicy:
 
     - `choice`: the heads to watch where a request names none; None leaves it to `default_heads`.
     - `is_always`: whether requests are watched that do not ask for it, for traces and metrics.
+    - `profile`: the one that chose; its sections say what the groups' numbers mean.
+    - `calls`: what calls of functions must keep to.
+    - `audits`: who knows how far its citations have held.
     """
 
     choice: HeadChoice | None = None
     is_always: bool = False
+    profile: HeadProfile | None = None
+    calls: FocusRule | None = None
+    audits: KnowsAudits | None = None
 
 
 def default_heads(

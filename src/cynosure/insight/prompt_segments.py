@@ -6,20 +6,17 @@ template, or the sink, which is the template's first token: heads that have noth
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from cynosure.insight.sentences import Span, sentence_starts
+
 SINK, TEMPLATE, GENERATED, IMAGE = "sink", "template", "generated", "image"
 
-Span = tuple[int, int]
 #: `(part, first token, end)`.
 PartRun = tuple[int, int, int]
-
-#: A sentence ends behind these, or with its line.
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|(?<=[。！？])|\n+")
 
 
 @dataclass(frozen=True)
@@ -98,13 +95,19 @@ class PromptSegments:
         wanted = {index for index, part in enumerate(self.parts) if part.is_callers and part.name == name}
         return tuple((start, end) for owner, start, end in self.runs if owner in wanted)
 
-    def by_sentence(self, min_tokens: int, max_parts: int) -> PromptSegments:
-        """Cut strings of at least so many tokens into sentences, as long as there are not too many parts."""
+    def by_sentence(
+        self, min_tokens: int, max_parts: int, roles: Collection[str] | None = None
+    ) -> PromptSegments:
+        """Cut strings of at least so many tokens into sentences, as long as there are not too many parts.
+
+        Those of some `roles` alone, or all.
+        """
         parts, first_of = list[PromptPart](), list[int]()
         starts_of: list[list[int]] = []
         room = max_parts - len(self.parts)
         for part, count in zip(self.parts, self.num_tokens, strict=True):
-            starts = _sentences(part) if part.text is not None and count >= min_tokens else []
+            is_meant = part.text is not None and (roles is None or part.role in roles)
+            starts = _sentences(part) if is_meant and count >= min_tokens else []
             # All of a string or nothing: half of its sentences would look like the whole.
             if len(starts) < 2 or len(starts) - 1 > room:
                 starts = []
@@ -131,9 +134,7 @@ def _sentences(part: PromptPart) -> list[int]:
     """Where the sentences of a part begin."""
     assert part.text is not None
     start, end = part.start or 0, len(part.text) if part.end is None else part.end
-    text = part.text[start:end]
-    cuts = [found.end() for found in _SENTENCE_END.finditer(text)]
-    return [start, *(start + cut for cut in cuts if 0 < cut < len(text))]
+    return [start + cut for cut in sentence_starts(part.text[start:end])]
 
 
 def _cut(part: PromptPart, starts: Sequence[int]) -> list[PromptPart]:

@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from cynosure.insight.head_choice import HeadChoice
+from cynosure.insight.profile import HeadProfile
 from cynosure.insight.prompt_segments import GENERATED, SINK, TEMPLATE, PromptSegments
 from cynosure.insight.tally import Tally, TokenShares
+from cynosure.insight.trace_level import TraceLevel
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,12 +21,16 @@ class Reading:
     - `segments`: to which part each token belongs; `choice`: the heads that are watched, and their groups.
     - `num_heads`: query heads of each layer of the model.
     - `is_asked`: whether the request asked to be told; else the server watches on its own account.
+    - `profile`: what is known of the model's heads, where the server has it.
+    - `trace`: the most that the request lets be kept of it; None leaves it to the server.
     """
 
     segments: PromptSegments
     choice: HeadChoice
     num_heads: tuple[int, ...]
     is_asked: bool = True
+    profile: HeadProfile | None = None
+    trace: TraceLevel | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,7 @@ class AttentionReport:
     - `request_id`: the server's; `index`: which answer of the request, from 0.
     - `tenant`: who asked, `""` on an open server; `route`: the pattern that answered; `model`: its name.
     - `created_s`: seconds since 1970; `finish`: why it ended, or None where nobody read it to its end.
+    - `bias`: `(first token, end, nats)` of what was weighed in the prompt, `-inf` where it was denied.
     """
 
     request_id: str
@@ -66,6 +73,7 @@ class AttentionReport:
     prompt_ids: tuple[int, ...]
     tokens: tuple[ReadToken, ...] = field(repr=False)
     finish: str | None
+    bias: tuple[tuple[int, int, float], ...] = ()
 
     @property
     def text(self) -> str:

@@ -79,6 +79,11 @@ class DecoderProbe:
         wanted = torch.tensor(list(token_ids[first:]))
         return scores.gather(1, wanted[:, None])[:, 0].numpy()
 
+    @torch.inference_mode()
+    def hidden(self, token_ids: Sequence[int]) -> Float32[np.ndarray, "tokens hidden"]:
+        """What the head reads of each token: the states behind the last layer."""
+        return self._graph(Batch.pack([list(token_ids)])).hidden.float().numpy()
+
     @contextmanager
     def _ablated(self, heads: Sequence[Head]) -> Iterator[None]:
         """Have heads give nothing, for a while: the columns of the output projection that read them are 0."""

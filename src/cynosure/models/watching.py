@@ -25,6 +25,8 @@ from cynosure.attention.plan import KeyPlan, QueryPlan, cumulative
 
 #: Keys `start <= key < stop` of a sequence belong to a segment: `(segment, start, stop)`.
 SegmentRun = tuple[int, int, int]
+#: Bits of a nat.
+_BITS = np.float32(1.0 / math.log(2.0))
 #: Layers and query heads of each, sorted.
 HeadsByLayer = tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -88,7 +90,7 @@ class Shares:
     mass: Float32[np.ndarray, "rows segments"]
     sink: Float32[np.ndarray, " rows"]
     entropy_bits: Float32[np.ndarray, " rows"]
-    folds: tuple[Float32[np.ndarray, "folds segments"], ...]
+    folds: tuple[Float32[np.ndarray, "_ segments"], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +103,31 @@ class LayerSeen:
 
 
 def shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
-    """Average each row over the heads that are watched in its sequence."""
+    """Average each row over the heads that are watched in its sequence.
+
+    It stands between any two tokens of an answer, where caches are cold: each call into numpy counts.
+    """
+    layers = [seen[layer] for layer, _ in watch.heads]
+    mass_lse = _side_by_side([layer.mass_lse for layer in layers])
+    mean_score = _side_by_side([layer.mean_score for layer in layers])
+    largest = mass_lse.max(axis=-1, keepdims=True)
+    has_sink = any(layer.sink_lse is not None for layer in layers)
+    if has_sink or min(largest.ravel().tolist()) == -math.inf:
+        return any_shares_of(watch, seen)
+    shares = np.exp(mass_lse - largest)
+    num_rows, _, num_segments = shares.shape
+    # A sum by the product that is needed anyway.
+    sums = shares @ _ones(num_segments)
+    spread = np.log(sums) + largest[..., 0] - mean_score
+    weights = [_all_weights(watch.heads, part.heads, part.folds) for part in watch.parts for _ in part.rows]
+    found = [(own.folds / total) @ row for own, total, row in zip(weights, sums, shares, strict=True)]
+    entropy = [own.bits @ row for own, row in zip(weights, spread, strict=True)]
+    mass = found[0][:1] if num_rows == 1 else np.stack([own[0] for own in found])
+    return Shares(mass, _zeros(num_rows), np.array(entropy, np.float32), tuple(own[1:] for own in found))
+
+
+def any_shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
+    """What `shares_of` gives, also where layers have sinks, or a head sees nothing."""
     layers = [seen[layer] for layer, _ in watch.heads]
     mass_lse = _side_by_side([layer.mass_lse for layer in layers])
     mean_score = _side_by_side([layer.mean_score for layer in layers])
@@ -121,7 +147,7 @@ def shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
     sink = np.zeros(len(weights), np.float32)
     if sink_lse is not None:
         sink = (weights * np.exp(sink_lse - floor)).sum(-1)
-    return Shares(mass, sink, entropy / np.float32(math.log(2.0)), tuple(_folded(watch, shares)))
+    return Shares(mass, sink, entropy * _BITS, tuple(_folded(watch, shares)))
 
 
 def _folded(
@@ -147,6 +173,32 @@ def _weights(watched: HeadsByLayer, wanted: HeadsByLayer, num_rows: int) -> Floa
     own = set(_pairs(wanted))
     counts = [float(pair in own) for pair in _pairs(watched)]
     return np.tile(np.array(counts, np.float32) / np.float32(len(own)), (num_rows, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """What each watched head counts: for the mean and then the folds, and for bits of the entropy."""
+
+    folds: Float32[np.ndarray, "mean_and_folds heads"]
+    bits: Float32[np.ndarray, " heads"]
+
+
+@lru_cache(maxsize=256)
+def _all_weights(
+    watched: HeadsByLayer, wanted: HeadsByLayer, folds: tuple[tuple[float, ...], ...]
+) -> _Weights:
+    mean = _weights(watched, wanted, 1)
+    return _Weights(np.concatenate([mean, _fold_weights(watched, wanted, folds)]), mean[0] * _BITS)
+
+
+@lru_cache(maxsize=64)
+def _ones(count: int) -> Float32[np.ndarray, " count"]:
+    return np.ones(count, np.float32)
+
+
+@lru_cache(maxsize=64)
+def _zeros(count: int) -> Float32[np.ndarray, " count"]:
+    return np.zeros(count, np.float32)
 
 
 @lru_cache(maxsize=256)

@@ -29,10 +29,15 @@ _BYTE_SPACE = "Ġ"
 
 @dataclass(frozen=True)
 class CallerText:
-    """A string that a caller wrote, and where in his request: `messages[0].content`."""
+    """A string that a caller wrote, and where in his request: `messages[0].content`.
+
+    `document` is the number of the document that it is a field of, where it is one: templates that quote
+    documents get it apart, others as a text of its message.
+    """
 
     text: str
     path: str
+    document: int | None = None
 
 
 @dataclass(frozen=True)
@@ -126,13 +131,23 @@ def build_chat_prompt(
         TemplateError: The template refuses the messages, fails, or runs over a limit.
         InputError: A text is not valid Unicode.
     """
-    rendered = template.render(
-        _as_templates_read(messages),
-        tools=tools,
-        add_generation_prompt=add_generation_prompt,
-        variables=variables,
-    )
-    origin = _Origin(messages, bool(tools), rendered)
+
+    def render(documents: Sequence[Mapping[str, str]] | None) -> RenderedPrompt:
+        return template.render(
+            _as_templates_read(messages, is_quoted=documents is not None),
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            variables=variables,
+        )
+
+    documents = _documents_of(messages) if template.reads("documents") else None
+    rendered = render(documents)
+    if documents is not None and not _are_quoted(documents, rendered):
+        # The template only has the word, or knows documents by other fields.
+        documents = None
+        rendered = render(None)
+    origin = _Origin(messages, bool(tools), rendered, is_quoted=documents is not None)
     splices = [] if earlier is None else splices_in(rendered, tokenizer, earlier)
     ids, spans = _encoded(tokenizer, rendered, origin, splices)
     owners, offsets = [], []
@@ -143,8 +158,38 @@ def build_chat_prompt(
     return ChatPrompt(rendered.text, tuple(ids), origin.segments, tuple(owners), tuple(offsets))
 
 
-def _as_templates_read(messages: Sequence[Message]) -> list[dict[str, object]]:
-    """Messages as templates know them; a tool's answer gets the name of the function that was called."""
+def _documents_of(messages: Sequence[Message]) -> list[dict[str, str]] | None:
+    """The documents as templates know them; None where there are none."""
+    documents: dict[int, dict[str, str]] = {}
+    for text in (text for message in messages for text in message.texts):
+        if text.document is not None:
+            documents.setdefault(text.document, {})[_field(text)] = text.text
+    return [documents[number] for number in sorted(documents)] or None
+
+
+def _field(text: CallerText) -> str:
+    """What a text of a document is called: the last word of its path."""
+    return text.path.rsplit(".", 1)[-1]
+
+
+def _are_quoted(documents: Sequence[Mapping[str, str]], rendered: RenderedPrompt) -> bool:
+    """Whether the template wrote every field of every document whole."""
+    written = Counter[tuple[str | int, ...]]()
+    for run in rendered.runs:
+        if run.path[:1] == ("documents",):
+            written[run.path] += run.end - run.start
+    return all(
+        written["documents", number, name] >= len(text)
+        for number, document in enumerate(documents)
+        for name, text in document.items()
+    )
+
+
+def _as_templates_read(messages: Sequence[Message], *, is_quoted: bool) -> list[dict[str, object]]:
+    """Messages as templates know them; a tool's answer gets the name of the function that was called.
+
+    Documents are left out where the template quotes them itself.
+    """
     called: dict[object, object] = {}
     read = []
     for message in messages:
@@ -154,7 +199,7 @@ def _as_templates_read(messages: Sequence[Message]) -> list[dict[str, object]]:
         name = message.name or (called.get(message.tool_call_id) if message.tool_call_id else None)
         values = {
             "role": message.role,
-            "content": _JOINT.join(text.text for text in message.texts),
+            "content": _JOINT.join(text.text for text in _said(message, is_quoted)),
             REASONING_KEYS[0]: message.reasoning and message.reasoning.text,
             "tool_calls": [dict(call) for call in message.tool_calls],
             "tool_call_id": message.tool_call_id,
@@ -162,6 +207,11 @@ def _as_templates_read(messages: Sequence[Message]) -> list[dict[str, object]]:
         }
         read.append({key: value for key, value in values.items() if value or key in ("role", "content")})
     return read
+
+
+def _said(message: Message, is_quoted: bool) -> list[CallerText]:
+    """The texts that are its content."""
+    return [text for text in message.texts if text.document is None or not is_quoted]
 
 
 def _encoded(
@@ -208,7 +258,10 @@ def _untrimmed(tokenizer: Tokenizer, ids: Sequence[int], spans: Sequence[Span], 
 class _Origin:
     """Says of each part of a rendered text whose it is."""
 
-    def __init__(self, messages: Sequence[Message], has_tools: bool, rendered: RenderedPrompt) -> None:
+    def __init__(
+        self, messages: Sequence[Message], has_tools: bool, rendered: RenderedPrompt, *, is_quoted: bool
+    ) -> None:
+        self._is_quoted = is_quoted
         self._segments = [Segment(TEMPLATE)]
         self._numbers: dict[tuple[str | int, ...], int] = {}
         #: Starts of a message's texts in its content, and the segment of the first.
@@ -250,9 +303,13 @@ class _Origin:
         if message.reasoning is not None:
             number = segment(message.reasoning.path, message.reasoning.text)
             self._numbers |= {("messages", index, key): number for key in REASONING_KEYS}
-        if message.texts:
-            numbers = [segment(text.path, text.text) for text in message.texts]
-            lengths = [len(text.text) + len(_JOINT) for text in message.texts]
+        said = _said(message, self._is_quoted)
+        for text in message.texts:
+            if text.document is not None and text not in said:
+                self._numbers["documents", text.document, _field(text)] = segment(text.path, text.text)
+        if said:
+            numbers = [segment(text.path, text.text) for text in said]
+            lengths = [len(text.text) + len(_JOINT) for text in said]
             self._contents[index] = ([0, *accumulate(lengths)], numbers[0])
         if message.tool_calls or message.tool_call_id or message.name or not message.texts:
             # Calls and names: the caller's, and no text of his.

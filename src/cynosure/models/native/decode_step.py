@@ -9,7 +9,7 @@ equal bit for bit.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -71,7 +71,7 @@ class DecodeSteps:
         self.capacity = capacity
         #: Which of `MAX_ROUNDS` places the logits of the next step go to.
         self.number = 0
-        self.seen: dict[int, LayerSeen] = {}
+        self._observer: NativeObserver | None = None
         self.recalled: tuple[Recall | None, ...] = ()
         self._graph, self._cache = graph, cache
         self._layers = LayerProgram(graph, cache, capacity)
@@ -139,15 +139,30 @@ class DecodeSteps:
             self._embed(num_seqs)
         if choosing is not None:
             choosing.begin(self._layers.pages)
-        if watch is None:
-            self._program.run(is_timed=is_timed)
-        else:
-            observer = NativeObserver(watch, num_seqs, num_seqs)
-            observer.begin([alike.struct for alike in self._layers.attentions], self._layers.pages)
-            self._program.run(is_timed=is_timed)
-            self.seen = observer.end(self._layers.pages)
+        self._watch(watch, num_seqs)
+        self._program.run(is_timed=is_timed)
         self.recalled = () if choosing is None else choosing.end(self._layers.pages)
         return self._graph.bounded(self._logits[self.number, :num_seqs])
+
+    def _watch(self, watch: PassWatch | None, num_seqs: int) -> None:
+        """Have the step write what is watched; the calls stay as they are while that is what it was."""
+        observer = self._observer
+        if observer is not None:
+            if watch is not None and observer.goes_on(watch, num_seqs):
+                return
+            observer.end(self._layers.pages)
+        self._observer = None if watch is None else NativeObserver(watch, num_seqs, num_seqs)
+        if self._observer is not None:
+            self._observer.begin([alike.struct for alike in self._layers.attentions], self._layers.pages)
+
+    @property
+    def seen(self) -> Mapping[int, LayerSeen]:
+        """What the watched rows of the last step attended to, until the next."""
+        return {} if self._observer is None else self._observer.seen
+
+    def seen_apart(self) -> Mapping[int, LayerSeen]:
+        """The same, to be kept."""
+        return {} if self._observer is None else self._observer.seen_apart()
 
     def rounds(self, count: int) -> Float[Tensor, "rounds capacity vocab"]:
         """Return what the steps of numbers below `count` gave, before anything was bounded."""

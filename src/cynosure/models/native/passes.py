@@ -129,7 +129,8 @@ class NativePasses:
             observer = NativeObserver(watch, num_tokens, plan.num_seqs)
             observer.begin([alike.struct for alike in layers.attentions], layers.pages)
             layers.program.run(is_timed=self.is_timed)
-            self.seen = observer.end(layers.pages)
+            observer.end(layers.pages)
+            self.seen = observer.seen
         self.recalled = () if choosing is None else choosing.end(layers.pages)
         logits = self._logits_of(layers.x, wanted, num_tokens, way)
         if self.is_timed:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import final
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 
 from cynosure.kernels.attention import NOT_WATCHED, CAttentionCall
 from cynosure.kernels.program import CPages, CSeen
-from cynosure.models.watching import LayerSeen, PassWatch
+from cynosure.models.watching import LayerSeen, PassWatch, WatchedRows
 
 _FLOAT = 4  # bytes
 
@@ -41,6 +41,20 @@ class NativeObserver:
         self._room = np.empty(self._num_masses + num_rows * num_heads, np.float32)
         self._structs: Sequence[CAttentionCall] = ()
 
+    def goes_on(self, watch: PassWatch, num_sequences: int) -> bool:
+        """Take what a step watches, where it is what the last one did and keys have become more alone."""
+        parts, before = watch.parts, self._watch.parts
+        if len(parts) != len(before) or len(self._offsets) != num_sequences + 1:
+            return False
+        if not all(_is_alike(part, last) for part, last in zip(parts, before, strict=True)):
+            return False
+        place = -1
+        for part in parts:
+            place += len(part.runs)
+            self._runs[place, 2] = part.runs[-1][2]
+        self._watch = watch
+        return True
+
     def begin(self, structs: Sequence[CAttentionCall], pages: Mapping[int, CPages]) -> None:
         """Have the calls of a pass write what is watched; `end` takes that back."""
         self._structs = structs
@@ -58,14 +72,26 @@ class NativeObserver:
             mean_score += _FLOAT * len(self._watch.rows) * len(heads)
             mass += _FLOAT * len(self._watch.rows) * len(heads) * num_segments
 
-    def end(self, pages: Mapping[int, CPages]) -> dict[int, LayerSeen]:
-        """Return what was written; the next pass watches nothing, unless it is told to."""
+    def end(self, pages: Mapping[int, CPages]) -> None:
+        """Have the next pass watch nothing, unless it is told to."""
         for struct in self._structs:
             struct.num_segments, struct.runs, struct.run_offsets, struct.watched_rows = 0, None, None, None
-        masses, mean_scores = self._room[: self._num_masses], self._room[self._num_masses :]
+        for layer, _ in self._watch.heads:
+            ctypes.memset(ctypes.addressof(pages[layer].seen), 0, ctypes.sizeof(CSeen))
+
+    @cached_property
+    def seen(self) -> dict[int, LayerSeen]:
+        """What was written; where the observer goes on, the next step writes over it."""
+        return self._by_layer(self._room)
+
+    def seen_apart(self) -> dict[int, LayerSeen]:
+        """What was written, and is written over by nobody."""
+        return self._by_layer(self._room.copy())
+
+    def _by_layer(self, room: Float32[np.ndarray, " numbers"]) -> dict[int, LayerSeen]:
+        masses, mean_scores = room[: self._num_masses], room[self._num_masses :]
         num_rows, found = len(self._watch.rows), dict[int, LayerSeen]()
         for layer, heads in self._watch.heads:
-            ctypes.memset(ctypes.addressof(pages[layer].seen), 0, ctypes.sizeof(CSeen))
             size = num_rows * len(heads)
             num_masses = size * self._watch.num_segments
             found[layer] = LayerSeen(
@@ -74,6 +100,15 @@ class NativeObserver:
             )
             masses, mean_scores = masses[num_masses:], mean_scores[size:]
         return found
+
+
+def _is_alike(part: WatchedRows, last: WatchedRows) -> bool:
+    """Whether the same is watched, save that the last run may end elsewhere."""
+    is_same = (part.sequence, part.rows, part.num_segments) == (last.sequence, last.rows, last.num_segments)
+    runs, before = part.runs, last.runs
+    return (
+        is_same and part.heads == last.heads and runs[-1][:2] == before[-1][:2] and runs[:-1] == before[:-1]
+    )
 
 
 @lru_cache(maxsize=256)
