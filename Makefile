@@ -118,7 +118,7 @@ $(STAMPS)/kernels: $(STAMPS)/python-$(TAG) build_kernels.py $(wildcard src/cynos
 	@touch $@
 
 $(STAMPS)/test: $(STAMPS)/serve
-	$(PIP) install -e ".[server,retrieval,constraints,lsp,telemetry,test,dev]"
+	$(PIP) install -e ".[server,retrieval,constraints,lsp,telemetry,traces,test,dev]"
 	@touch $@
 
 $(STAMPS)/conformance: $(STAMPS)/test

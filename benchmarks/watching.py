@@ -1,12 +1,18 @@
 """Measure what telling of attention costs, in time per output token; prints a table.
 
-    python benchmarks/watching.py [--write] [--pairs 200] [--tokens 20]
+    python benchmarks/watching.py [--write] [--pairs 200] [--tokens 24] [--ahead 3]
 
-The shape is SmolLM2-135M's, in bfloat16, with random weights: each pass is computed in full. Both answers of
-a pair, one watched and one not, go on from the same 512 tokens in 16 segments; each comes first in turn. The
-prompt is read once, its pages serve all answers, and the time from the first token to the last counts. 32
-heads are watched. `off` compares requests that say nothing of attention in two engines that differ in
-nothing: the noise of the machine.
+The shape is SmolLM2-135M's, in bfloat16, with random weights: each pass is computed in full. All answers of
+a round go on from the same 512 tokens in 16 segments, in turn first, second and so on; each side is compared
+with the plain answer of its round. The prompt is read once, its pages serve all answers, and the time from
+the first token to the last counts. 32 heads are watched.
+
+- `plain`: the prompt's segments are removed, and nothing is watched.
+- `off`: the request says which segments it has, and asks for nothing.
+- `summary`: every token tells what it attended to.
+- `traces`: with five groups of a profile as well, each token noted as the server does, a report of the
+  answer, and its trace in a Parquet file. A server does the latter beside the engine, in another process;
+  here all of it is added to the answer's time.
 """
 
 from __future__ import annotations
@@ -16,20 +22,35 @@ import itertools
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import transformers
 
+from cynosure.core.errors import NotFound
 from cynosure.engine import Event, Finished, Request, SamplingParams, TokenEvent
 from cynosure.engine.core import EngineCore
-from cynosure.engine.settings import EngineSettings
+from cynosure.engine.settings import MAX_TOKENS_AHEAD, EngineSettings
 from cynosure.engine.watch import WatchSpec
-from cynosure.evaluate.results import write_result
-from cynosure.insight import default_heads
+from cynosure.evaluate.results import read_result, write_result
+from cynosure.insight import (
+    AttentionReport,
+    HeadChoice,
+    HeadGroup,
+    PromptPart,
+    PromptSegments,
+    Reading,
+    ReadToken,
+    default_heads,
+    shares_by_part,
+)
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import load
+from cynosure.server.records.trace_folder import TraceFolder
+from cynosure.server.records.trace_keeper import KeeperSettings, TraceKeeper
 
 SHAPE = {
     "vocab_size": 49152,
@@ -41,25 +62,34 @@ SHAPE = {
     "tie_word_embeddings": True,
     "max_position_embeddings": 8192,
 }
-PROMPT_LENGTH, NUM_SEGMENTS, NUM_HEADS = 512, 16, 32
+PROMPT_LENGTH, NUM_SEGMENTS, NUM_HEADS, NUM_GROUPS = 512, 16, 32, 5
+PROMPT = tuple(3 + (7 * place) % 40_000 for place in range(PROMPT_LENGTH))
+OWNERS = tuple(place * NUM_SEGMENTS // PROMPT_LENGTH for place in range(PROMPT_LENGTH))
+SIDES = ("plain", "off", "summary", "traces")
 
 _ids = itertools.count()
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What watching adds to the time of a token, as a share of it: median and quartiles of all pairs."""
+    """What a side adds to the time of a token, as a share of it.
+
+    The median over all rounds, its 95% confidence interval by bootstrap, and the quartiles.
+    """
 
     median: float
     low: float
     high: float
+    quarter: float
+    three_quarters: float
 
 
-def engine(folder: Path) -> EngineCore:
+def engine(folder: Path, num_ahead: int = MAX_TOKENS_AHEAD) -> EngineCore:
     """An engine as it is served."""
     graph = load(folder, dtype="bfloat16").graph
     assert isinstance(graph, Decoder)
-    return EngineCore(graph, (), EngineSettings(kv_cache_bytes=1 << 28), model_id="shape")
+    settings = EngineSettings(kv_cache_bytes=1 << 28, max_tokens_ahead=num_ahead)
+    return EngineCore(graph, (), settings, model_id="shape")
 
 
 def checkpoint(folder: Path) -> Path:
@@ -71,92 +101,192 @@ def checkpoint(folder: Path) -> Path:
     return folder
 
 
-def watch_of(core: EngineCore) -> WatchSpec:
-    """The default heads, and segments of equal length."""
-    spec, size = core._runner.graph.spec, PROMPT_LENGTH // NUM_SEGMENTS
-    runs = tuple((n, n * size, (n + 1) * size) for n in range(NUM_SEGMENTS))
-    choice = default_heads(spec.num_heads, spec.full_layers, NUM_HEADS)
-    heads = list(choice.heads)
+def reading_of(core: EngineCore) -> Reading:
+    """The default heads in five groups, over segments of equal length that are the caller's but two."""
+    spec = core._runner.graph.spec
+    heads = list(default_heads(spec.num_heads, spec.full_layers, NUM_HEADS).heads)
     # Whole layers may leave room: the next layer fills it up.
     layer = max(layer for layer, _ in heads) + 1
     heads += [(layer, head) for head in range(NUM_HEADS - len(heads))]
-    return WatchSpec(tuple(sorted(heads)), runs, NUM_SEGMENTS)
+    weights = np.random.default_rng(1).normal(size=(NUM_GROUPS, NUM_HEADS))
+    groups = tuple(HeadGroup(f"group-{n}", tuple(map(float, own))) for n, own in enumerate(weights))
+    parts = (
+        PromptPart("sink", "sink", "sink"),
+        PromptPart("template", "template", "template"),
+        *(PromptPart(f"doc:{n}", f"doc:{n}", "document") for n in range(NUM_SEGMENTS - 2)),
+    )
+    segments = PromptSegments(parts, OWNERS, (None,) * PROMPT_LENGTH)
+    return Reading(segments, HeadChoice(tuple(sorted(heads)), "a benchmark", groups), spec.num_heads)
 
 
-def seconds_per_token(core: EngineCore, num_tokens: int, watch: WatchSpec | None) -> float:
-    """Time from the first token of an answer to its last, by token."""
+def watch_of(reading: Reading, *, has_groups: bool) -> WatchSpec:
+    """What an engine is told of it."""
+    folds = tuple(group.weights for group in reading.choice.groups) if has_groups else ()
+    return WatchSpec(reading.choice.heads, reading.segments.runs, NUM_SEGMENTS, folds=folds)
+
+
+class Clerk:
+    """Notes tokens as the server does, and keeps a trace of each answer."""
+
+    def __init__(self, reading: Reading, keeper: TraceKeeper) -> None:
+        """Note nothing yet."""
+        self._reading = reading
+        self._keeper = keeper
+        self._tokens: list[ReadToken] = []
+        self.num_tokens = 0
+
+    def note(self, event: TokenEvent) -> None:
+        """Put a token down."""
+        told = event.attended
+        assert told is not None
+        shares = shares_by_part(self._reading.segments, told.masses, told.sink, told.entropy_bits)
+        at = len(self._tokens)
+        self._tokens.append(ReadToken(event.token_id, "a word", 6 * at, event.logprob, shares, told.folds))
+
+    def end(self) -> float:
+        """Keep the answer; how long that took, save for what is written in one go with many others."""
+        begun = time.perf_counter()
+        name = f"r{next(_ids)}"
+        tokens, self._tokens = tuple(self._tokens), []
+        report = AttentionReport(
+            name, 0, "tenant", "shape", "/v1/completions", time.time(), self._reading, PROMPT, tokens, "stop"
+        )
+        self._keeper.told(report)
+        # Waits until it is looked at, which a server does not.
+        self._keeper.settle()
+        assert self._keeper.counts.failed == 0
+        self.num_tokens += len(tokens)
+        return time.perf_counter() - begun
+
+    def flush(self) -> float:
+        """Write all of them; how long that took for a token."""
+        begun = time.perf_counter()
+        self._keeper.flush()
+        return (time.perf_counter() - begun) / self.num_tokens
+
+
+def seconds_per_token(
+    core: EngineCore,
+    num_tokens: int,
+    watch: WatchSpec | None,
+    segments: tuple[int, ...] | None = OWNERS,
+    clerk: Clerk | None = None,
+) -> float:
+    """Time from the first token of an answer to its last, and what its clerk takes, by token."""
     times: list[float] = []
     events: list[Event] = []
 
     def notify(event: Event) -> None:
         events.append(event)
         if isinstance(event, TokenEvent):
+            if clerk is not None:
+                clerk.note(event)
             times.append(time.perf_counter())
 
-    prompt = tuple(3 + (7 * place) % 40_000 for place in range(PROMPT_LENGTH))
     params = SamplingParams(max_tokens=num_tokens, temperature=0.0, ignore_eos=True)
-    core.add(Request(f"r{next(_ids)}", prompt, params, watch=watch), notify)
+    core.add(Request(f"r{next(_ids)}", PROMPT, params, watch=watch, segments=segments), notify)
     while core.has_work:
         core.step(time.monotonic())
     assert isinstance(events[-1], Finished)
     told = [event.attended for event in events if isinstance(event, TokenEvent)]
-    assert (told[0] is not None) == (watch is not None)
-    return (times[-1] - times[0]) / (num_tokens - 1)
+    assert (None not in told) == (watch is not None)
+    after = 0.0 if clerk is None else clerk.end()
+    return (times[-1] - times[0]) / (num_tokens - 1) + after / num_tokens
 
 
-def cost(pairs: list[tuple[float, float]]) -> Cost:
-    """Of pairs of times, with and without."""
-    shares = sorted(with_it / without - 1 for with_it, without in pairs)
-    low, median, high = statistics.quantiles(shares, n=4)
-    return Cost(median, low, high)
+def cost(side: Sequence[float], plain: Sequence[float]) -> Cost:
+    """Of times of the same rounds, with and without."""
+    shares = np.array(side) / np.array(plain) - 1
+    dice = np.random.default_rng(0)
+    medians = np.median(dice.choice(shares, (4000, len(shares))), axis=1)
+    low, high = np.quantile(medians, (0.025, 0.975))
+    quarter, three_quarters = np.quantile(shares, (0.25, 0.75))
+    return Cost(*map(float, (np.median(shares), low, high, quarter, three_quarters)))
+
+
+def rounds(core: EngineCore, count: int, num_tokens: int, folder: Path) -> dict[str, list[float]]:
+    """The times of every side, round by round."""
+    reading = reading_of(core)
+    keeper = TraceKeeper(KeeperSettings(max_kept=2**20, flush_s=1e9, flush_bytes=2**40), TraceFolder(folder))
+    clerk = Clerk(reading, keeper)
+    summary, grouped = watch_of(reading, has_groups=False), watch_of(reading, has_groups=True)
+
+    def run(side: str) -> float:
+        if side == "plain":
+            return seconds_per_token(core, num_tokens, None, None)
+        if side == "off":
+            return seconds_per_token(core, num_tokens, None)
+        if side == "summary":
+            return seconds_per_token(core, num_tokens, summary)
+        return seconds_per_token(core, num_tokens, grouped, clerk=clerk)
+
+    for side in (*SIDES, *SIDES):
+        run(side)
+    times: dict[str, list[float]] = {side: [] for side in SIDES}
+    for number in range(count):
+        first = number % len(SIDES)
+        # Both directions: who comes after whom must not matter either.
+        order = (*SIDES[first:], *SIDES[:first])[:: 1 if number // len(SIDES) % 2 else -1]
+        for side in order:
+            times[side].append(run(side))
+    written = clerk.flush()
+    keeper.close()
+    return times | {"traces": [one + written for one in times["traces"]]}
+
+
+def bytes_per_token() -> dict[str, object]:
+    """What a token's trace takes, where that was measured."""
+    try:
+        measured = read_result("insight_traces").metrics
+    except NotFound:
+        return {}
+    return {"bytes_per_token": measured["bytes_per_token"]}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pairs", type=int, default=200, help="answers with and without")
-    parser.add_argument("--tokens", type=int, default=20, help="tokens of an answer")
-    parser.add_argument("--write", action="store_true", help="write results/watching.json")
+    parser.add_argument(
+        "--pairs", type=int, default=200, help="rounds; each pairs every side with a plain one"
+    )
+    parser.add_argument("--tokens", type=int, default=24, help="tokens of an answer")
+    parser.add_argument("--ahead", type=int, default=MAX_TOKENS_AHEAD, help="tokens decoded ahead at most")
+    parser.add_argument("--write", action="store_true", help="write results/insight_watching.json")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        path = checkpoint(Path(folder))
-        core, other = engine(path), engine(path)
-        watch = watch_of(core)
-        every = replace(watch, every=8)
-        sides = {"summary": watch, "every_8": every, "off": None}
-        for one in (core, other):
-            seconds_per_token(one, options.tokens, watch)
-        pairs: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
-        plain: list[float] = []
-        for number in range(options.pairs):
-            for name, side in sides.items():
-                runs = {True: (other if name == "off" else core, side), False: (core, None)}
-                order = (True, False) if number % 2 else (False, True)
-                times = {
-                    is_side: seconds_per_token(runs[is_side][0], options.tokens, runs[is_side][1])
-                    for is_side in order
-                }
-                pairs[name].append((times[True], times[False]))
-                plain.append(times[False])
-    print(f"{'':<10}{'added to a token':>18}{'middle half':>22}")
-    found = {name: cost(times) for name, times in pairs.items()}
-    for name, one in found.items():
-        print(f"{name:<10}{one.median:>18.2%}{one.low:>12.2%} ..{one.high:>8.2%}")
-    print(f"a token takes {1e3 * statistics.median(plain):.2f} ms")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        core = engine(checkpoint(folder), options.ahead)
+        times = rounds(core, options.pairs, options.tokens, folder / "traces")
+    costs = {side: cost(times[side], times["plain"]) for side in SIDES[1:]}
+    print(f"{'':<10}{'added to a token':>18}{'95% of its median':>24}{'middle half':>24}")
+    for side, one in costs.items():
+        print(
+            f"{side:<10}{one.median:>18.2%}{one.low:>14.2%} ..{one.high:>7.2%}"
+            f"{one.quarter:>14.2%} ..{one.three_quarters:>7.2%}"
+        )
+    tpot_ms = 1e3 * statistics.median(times["plain"])
+    print(f"a token takes {tpot_ms:.2f} ms")
     if options.write:
-        metrics = {
-            "overhead_tpot": found["summary"].median,
-            "overhead_tpot_low": found["summary"].low,
-            "overhead_tpot_high": found["summary"].high,
-            "overhead_every_8": found["every_8"].median,
-            "overhead_off": found["off"].median,
-            "tpot_ms": 1e3 * statistics.median(plain),
+        metrics: dict[str, object] = {
+            "overhead_tpot": costs["summary"].median,
+            "overhead_tpot_low": costs["summary"].low,
+            "overhead_tpot_high": costs["summary"].high,
+            "overhead_with_traces": costs["traces"].median,
+            "overhead_with_traces_low": costs["traces"].low,
+            "overhead_with_traces_high": costs["traces"].high,
+            "off_overhead": costs["off"].median,
+            "off_overhead_low": costs["off"].low,
+            "off_overhead_high": costs["off"].high,
+            "tpot_ms": tpot_ms,
             "num_pairs": options.pairs,
             "num_heads": NUM_HEADS,
             "num_segments": NUM_SEGMENTS,
+            "num_groups": 1 + NUM_GROUPS,
+            "max_tokens_ahead": options.ahead,
+            **bytes_per_token(),
         }
-        write_result("watching", metrics, "python benchmarks/watching.py --write")
+        write_result("insight_watching", metrics, "python benchmarks/watching.py --write")
 
 
 if __name__ == "__main__":

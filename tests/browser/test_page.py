@@ -16,7 +16,7 @@ from tests.server.keyrings import ANNA, guarded
 
 pytestmark = pytest.mark.browser
 
-VIEWS = ("ask", "search", "code", "inspect")
+VIEWS = ("ask", "search", "code", "inspect", "traces")
 ASKED = "#ask?q=how+do+I+merge+sorted+iterables"
 #: Elements that can be used and have no name that is read out.
 NAMELESS = """
@@ -129,7 +129,10 @@ def test_nothing_runs_over_the_edge(browser: Browser, url: str, name: str, schem
     browser.resize(width, 900)
     asked = f"{url}/{ASKED}&source=1" if name == "ask" else f"{url}/#{name}"
     browser.open(f"{url}/#search?q=sort" if name == "search" else asked)
-    ready = {"ask": "#source", "search": "#view-search .card", "code": "#text", "inspect": ".setting"}[name]
+    ready = {
+        "ask": "#source", "search": "#view-search .card", "code": "#text", "inspect": ".setting",
+        "traces": ".request-table",
+    }[name]  # fmt: skip
     browser.wait(lambda: browser.is_shown(ready))
     if name == "code":
         browser.press(TAB)

@@ -81,6 +81,7 @@ def test_only_those_extras_fail_without_which_nothing_is_served(monkeypatch: pyt
         "extra telemetry": Weight.FINE,
         "extra memory": Weight.FINE,
         "extra lsp": Weight.FINE,
+        "extra traces": Weight.FINE,
     }
 
 

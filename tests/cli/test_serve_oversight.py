@@ -50,7 +50,7 @@ def test_by_default_the_guard_and_the_audit_log_watch_and_no_spans_are_sent(tmp_
         assert (tmp_path / "audit" / LOG_NAME).exists()
         assert (tmp_path / "audit" / KEY_NAME).stat().st_mode & 0o777 == 0o600
     with watching(environ, "--no-audit", "--no-guard") as oversight:
-        assert oversight == Oversight(None, None, None)
+        assert (oversight.policy, oversight.audit, oversight.spans) == (None, None, None)
 
 
 def test_a_policy_is_read_from_a_file(tmp_path: Path) -> None:
@@ -66,6 +66,8 @@ def test_a_policy_is_read_from_a_file(tmp_path: Path) -> None:
         ("[input\n", InputError, "no TOML"),
         ("input = 3\n", InputError, "no table"),
         ("[input]\ncard = 1\n", InputError, "no table"),
+        ("[calls]\nmin_focus = 3\n", InputError, "from 0 to 1"),
+        ("[calls]\nmin_focus = [1]\n", InputError, "from 0 to 1"),
         ('[inputs]\ncard = "block"\n', UnknownOption, "inputs"),
         ('[input]\ncards = "block"\n', UnknownOption, "cards"),
         ('[input]\ncard = "drop"\n', UnknownOption, "drop"),

@@ -10,10 +10,12 @@ import torch
 from cynosure.engine import Event, Failed, Finished, FinishReason, Request, SamplingParams, TokenEvent
 from cynosure.engine.core import EngineCore
 from cynosure.engine.settings import MAX_TOKENS_AHEAD, EngineSettings
+from cynosure.engine.watch import AttendedTo
 from cynosure.kernels import why_none
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import load
 from cynosure.models.native import decode_step
+from tests.engine.watch_cases import spec_of
 from tests.models import decoder_oracle
 
 pytestmark = pytest.mark.skipif(bool(why_none()), reason=why_none() or "kernels are here")
@@ -85,6 +87,43 @@ def test_tokens_are_those_of_single_steps(name: str, ahead: int) -> None:
         request("c", PROMPT[:1], max_tokens=40),
     ]
     assert told(core_of(name, ahead), *requests) == told(core_of(name, 0), *requests)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("name", ["llama", "mistral"])
+def test_what_is_watched_is_what_single_steps_tell(name: str, every: int) -> None:
+    """Also beside a request that nobody watches, and one whose answer ends within a round."""
+    heads = [(0, 1), (1, 0), (1, 3)]
+    folds = ((0.5, -1.0, 2.0),)
+    watches = [replace(spec_of(len(PROMPT), heads, one), folds=folds) for one in (every, 1)]
+    requests = [
+        replace(request("a"), watch=watches[0]),
+        request("b", PROMPT[::-1], max_tokens=9),
+        replace(request("c", PROMPT[::-1], max_tokens=7), watch=watches[1]),
+    ]
+    by_steps, ahead = (seen(core_of(name, limit), *requests) for limit in (0, MAX_TOKENS_AHEAD))
+    assert [len(one) for one in by_steps] == [21, 9, 7]
+    assert [one is not None for one in by_steps[0]] == [at % every == 0 for at in range(21)]
+    assert by_steps[1] == [None] * 9
+    for alone, together in zip(by_steps, ahead, strict=True):
+        for one, other in zip(alone, together, strict=True):
+            assert (one is None) == (other is None)
+            if one is not None and other is not None:
+                assert other.masses == pytest.approx(one.masses, abs=1e-6)
+                assert other.folds[0] == pytest.approx(one.folds[0], abs=1e-6)
+                assert other.entropy_bits == pytest.approx(one.entropy_bits, abs=1e-5)
+    # Nothing was decoded one by one for being watched.
+    assert num_steps(core_of(name), replace(request("a"), watch=watches[0])) == 1 + 5
+
+
+def seen(core: EngineCore, *requests: Request) -> list[list[AttendedTo | None]]:
+    heard: list[list[Event]] = [[] for _ in requests]
+    for one, events in zip(requests, heard, strict=True):
+        core.add(one, events.append)
+    while core.has_work:
+        core.step(0.0)
+        core.check_integrity()
+    return [[event.attended for event in events if isinstance(event, TokenEvent)] for events in heard]
 
 
 def test_steps_are_fewer() -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from cynosure.core.errors import EmptyInput, InputError, InputTooLong, NotFound
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.sampling import SamplingParams
-from cynosure.insight import WatchPolicy
+from cynosure.insight import Evidence, WatchPolicy, WordWeight
 from cynosure.observe.load import EngineLoad
 from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
@@ -66,6 +66,10 @@ class FakeEmbedder:
                 )
         vectors = np.stack([vector_of(text) for text in texts])
         return Vectors(vectors, tuple(len(text.split()) for text in texts))
+
+    async def attended(self, text: str, tenant: str = "") -> Evidence:
+        words = [WordWeight(0, len(text.split()[0]), 1.0)]
+        return Evidence(tuple(words), 0.5, 0.25, 0.25, len(text.split()))
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         if max(token_ids) > 99:

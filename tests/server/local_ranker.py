@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from cynosure.core.errors import EmptyInput, UnsupportedArchitecture
+from cynosure.core.errors import EmptyInput, InputError, UnsupportedArchitecture
+from cynosure.insight import Evidence
 from cynosure.models.batch import Batch
 from cynosure.models.encoder import Encoder
 from cynosure.models.encoder_spec import HeadKind, HeadSpec
@@ -49,6 +50,9 @@ class LocalRanker:
             some = [encodings[place] for place in places]
             logits[places] = await self._compute.run(lambda some=some: self._logits(some))
         return Scores(logits, tuple(len(encoding) for encoding in encodings))
+
+    async def attended(self, query: str, text: str, tenant: str = "") -> Evidence:
+        raise InputError("this one is not asked what it attends to. Ask another model.")
 
     def _encode(self, reading: tuple[str, ...]) -> Encoding:
         for text in reading:

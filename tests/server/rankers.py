@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cynosure.core.errors import EmptyInput, InputTooLong
+from cynosure.insight import Evidence, WordWeight
 from cynosure.server.services import RankingModel, ScoreKind, Scores, Services
 from tests.server.fakes import FakeCompleter, services
 
@@ -39,6 +40,14 @@ class FakeRanker:
             counts.append(len(words))
         logits = [[self.logit(reading, label) for label in self.labels] for reading in readings]
         return Scores(np.float32(logits) + np.float32(self.shift), tuple(counts))
+
+    async def attended(self, query: str, text: str, tenant: str = "") -> Evidence:
+        """The words that a text shares with the query."""
+        shared = set(query.split()) & set(text.split())
+        words = tuple(
+            WordWeight(text.find(word), text.find(word) + len(word), 1.0) for word in sorted(shared)
+        )
+        return Evidence(words, 0.5, 0.0, 0.5, len(text.split()))
 
     def logit(self, reading: tuple[str, ...], label: str) -> float:
         """Words that the last text shares with the first, or with the label where it stands alone."""

@@ -183,7 +183,9 @@ def test_what_is_weighed_is_attended_to_more(url: str) -> None:
     ("attention", "words"),
     [
         ({"level": "all"}, "should be 'off', 'summary'"),
-        ({"level": "summary", "citations": True}, "'citations' is not known"),
+        ({"level": "summary", "citations": True}, "field 'attention' is not usable"),
+        ({"citations": {}}, "tiny has no weights for them"),
+        ({"citations": {}, "heads": [[0, 0]]}, "leave heads and every out"),
         ({"level": "summary", "heads": [[0, 99]]}, "head 99 of layer 0"),
         ({"level": "summary", "heads": []}, "at least 1 item"),
         ({"level": "summary", "top_k": 3}, "top_k needs level topk"),

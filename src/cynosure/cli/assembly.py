@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from cynosure.cli.engine_completer import EngineCompleter
+from cynosure.cli.insight_options import InsightOptions, check_profiles, policy_of
 from cynosure.cli.library import FilesOptions, open_library
 from cynosure.cli.own_docs import open_own_docs, own_index_path
 from cynosure.cli.python_docs import ThreadedDocs, index_path, open_python_docs
@@ -24,7 +25,7 @@ from cynosure.engine.wire.messages import STREAM_DELAY_S, Setup
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.template import ChatTemplate, read_templates
 from cynosure.models.chat.tool_calls import ToolFormat
-from cynosure.models.fingerprint import digests_of, model_id
+from cynosure.models.fingerprint import digests_of, fingerprint, model_id
 from cynosure.models.gguf import SUFFIX
 from cynosure.models.hub import resolve_checkpoint
 from cynosure.models.minilm_package import NAME, minilm_folder
@@ -57,6 +58,7 @@ class ServeOptions:
     - `with_pack`: whether the decoder that comes with the package is served too.
     - `with_own_docs`: whether what `cynosure index PATH` read is served too, to whoever may ask this server.
     - `files`: where uploaded files are kept; None where none are taken.
+    - `insight`: what is watched, and by which profiles of heads.
     - `is_lazy`: whether a model is loaded by its first request, and not before the server is ready.
     - `log_level`, `logs_content`: of the engine's process.
     - `stream_delay_s`: how long a token may wait for the next ones, so that they leave together.
@@ -76,6 +78,7 @@ class ServeOptions:
     num_threads: int | None = None
     tool_format: ToolFormat | None = None
     pool: PoolSettings = field(default_factory=PoolSettings)
+    insight: InsightOptions = field(default_factory=InsightOptions)
     is_lazy: bool = False
     log_level: int = logging.WARNING
     logs_content: bool = False
@@ -128,17 +131,22 @@ def assemble(options: ServeOptions, report: Report) -> Services:
     # Read while the engine's process imports torch.
     with ThreadPoolExecutor(2, thread_name_prefix="tokenizer") as threads:
         tokenizers = {model.name: threads.submit(_tokenizer_of, model) for model in setup.models}
+        prints = {
+            model.name: threads.submit(_fingerprint_of, model)
+            for model in setup.models
+            if model.name in options.insight.profiles
+        }
         digests = threads.submit(lambda: digests_of(minilm_folder())) if options.with_docs else None
         # Again and again: a report also lets whoever listens stop what is under way.
         cards = supervisor.start(lambda stage: report(stage, 0, 0))
         try:
-            services = _services(options, supervisor, cards, tokenizers)
+            services = _services(options, supervisor, cards, tokenizers, prints)
             if digests is None:
                 return services
-            fingerprint = partial(model_id, NAME, minilm_folder(), digests.result())
+            named = partial(model_id, NAME, minilm_folder(), digests.result())
             card = cards[_INDEX_EMBEDDER]
             tokenizer = tokenizers[_INDEX_EMBEDDER].result()
-            embedder = BlockingEmbedder(fingerprint(card.dtype), card, tokenizer, supervisor)
+            embedder = BlockingEmbedder(named(card.dtype), card, tokenizer, supervisor)
             ranker = BlockingRanker(RANKER, cards[RANKER], supervisor)
             python = index_path(options.index_folder)
             docs = ThreadedDocs(open_python_docs(python, embedder, report, options.reference, ranker))
@@ -158,7 +166,9 @@ def _services(
     supervisor: Supervisor,
     cards: Mapping[str, ModelCard],
     tokenizers: Mapping[str, Future[Tokenizer]],
+    prints: Mapping[str, Future[str]],
 ) -> Services:
+    coded = {model.name for model in options.models if model.quantize is not None}
     embedders: dict[str, RemoteEmbedder] = {}
     rankers: dict[str, RemoteRanker] = {}
     completers: dict[str, EngineCompleter] = {}
@@ -172,12 +182,14 @@ def _services(
             template = _template_of(Path(card.folder), tokenizer) if converses else None
             chat = ChatFormat.of(template, tokenizer, options.tool_format if converses else None)
             engine = RemoteEngine(card, supervisor)
-            completers[name] = EngineCompleter(name, card, tokenizer, chat, engine)
+            watching = policy_of(options.insight, card, prints, is_coded=name in coded)
+            completers[name] = EngineCompleter(name, card, tokenizer, chat, engine, watching)
         elif card.role.scores:
             assert card.activation is not None, "a card of a ranker says what its logits mean"
             rankers[name] = RemoteRanker(card, ScoreKind(card.activation), supervisor)
         else:
             embedders[name] = RemoteEmbedder(card, tokenizers[name].result(), supervisor)
+    check_profiles(options.insight, completers)
     services = Services(
         embedders,
         {},
@@ -199,7 +211,9 @@ def _adapted(
     def make(model: str, name: str) -> EngineCompleter:
         parent, card = models[model], cards[model]
         engine = RemoteEngine(card, supervisor, name)
-        return EngineCompleter(name, card, parent.tokenizer, parent.chat, engine)
+        # What a profile says is of the weights as they are: an adapter may have heads do something else.
+        watching = replace(parent.watching, choice=None, profile=None)
+        return EngineCompleter(name, card, parent.tokenizer, parent.chat, engine, watching)
 
     decoders = [name for name in models if cards[name].role is ModelRole.DECODER]
     taken = [*services.embedders, *services.rankers]
@@ -207,6 +221,11 @@ def _adapted(
     for adapter in options.adapters:
         adapters.serve(adapter)
     return replace(services, completers=adapters.completers, adapters=adapters)
+
+
+def _fingerprint_of(model: ServedModel) -> str:
+    folder = resolve_checkpoint(model.source)
+    return fingerprint(folder, digests_of(folder))
 
 
 def _tokenizer_of(model: ServedModel) -> Tokenizer:

@@ -16,12 +16,13 @@ EXTRAS = {
     "telemetry": "spans",
     "memory": "searches of an external memory, in Python",
     "lsp": "completion in editors",
+    "traces": "traces in files",
 }
 #: Without these `cynosure serve` does not start as it is.
 SERVED_BY = frozenset({"server", "retrieval"})
 
 #: For those who ask for it.
-_SELDOM = frozenset({"telemetry", "memory", "lsp"})
+_SELDOM = frozenset({"telemetry", "memory", "lsp", "traces"})
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9_.-]+).*;.*extra\s*==\s*['\"]([a-z]+)['\"]")
 

@@ -221,6 +221,8 @@ def _request(request_id: str, asked: Generation, tenant: str) -> Request:
         bias=asked.bias,
         page_selection=asked.page_selection,
         group=asked.group,
+        is_background=asked.is_background,
+        bias_from=asked.bias_from,
     )
 
 

@@ -1,4 +1,4 @@
-"""Show a mask as text, or write it as a picture. Knows nothing of models."""
+"""Show what an answer attended to, or which tokens a mask lets attend to which. Knows nothing of models."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from pathlib import Path
 
 from cynosure.attention.mask_picture import example_grid, mask_png, mask_text
 from cynosure.attention.masks import parse_mask
+from cynosure.cli.explain_request import add_request_arguments, explain_request
 from cynosure.core.errors import EnvironmentFault, InputError
 
 MAX_TEXT_ROWS = 96
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the mask and how to show it."""
-    parser.add_argument(
-        "--mask", required=True, metavar="MASK", help='such as "Causal & (Window(8) | Global(2))"'
-    )
+    """Declare a request of a running server; or a mask, and how to show it."""
+    add_request_arguments(parser)
+    parser.add_argument("--mask", metavar="MASK", help='such as "Causal & (Window(8) | Global(2))"')
     parser.add_argument("--size", type=int, default=32, metavar="N", help="queries and keys to show (32)")
     parser.add_argument("--block", type=int, metavar="N", help="frame the blocks that a backend must visit")
     parser.add_argument("--out", type=Path, metavar="FILE.png", help="write a picture instead of text")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print or write the mask: queries run down, keys run right."""
+    """Print what a request attended to; or print or write a mask: queries run down, keys run right."""
+    if (arguments.request is None) == (arguments.mask is None):
+        raise InputError(
+            "explain takes a REQUEST_ID or a --mask, and not both. Name one: the id is the X-Request-Id of "
+            "an answer."
+        )
+    if arguments.request is not None:
+        return explain_request(arguments)
     mask = parse_mask(arguments.mask)
     grid = example_grid(arguments.size)
     if arguments.block is not None and not 1 <= arguments.block <= arguments.size:

@@ -64,7 +64,9 @@ COMMANDS: Mapping[str, Command] = {
     "quantize": Command("cynosure.cli.quantize", "write a checkpoint again with weights of 8 or 4 bits"),
     "eval": Command("cynosure.cli.eval", "measure how well a model predicts, and what quantising costs"),
     "train": Command("cynosure.cli.train", "train a small model on the text of this Python"),
-    "explain": Command("cynosure.cli.explain", "show which tokens a mask lets attend to which"),
+    "explain": Command("cynosure.cli.explain", "show what an answer attended to, or what a mask allows"),
+    "profile": Command("cynosure.cli.profile", "find which heads of a model retrieve, copy or idle"),
+    "drift": Command("cynosure.cli.drift", "show how far answers of a server moved, or freeze a reference"),
     "audit": Command("cynosure.cli.audit", "check the chain of the audit log"),
     "doctor": Command("cynosure.cli.doctor", "say what this machine has and what is missing"),
 }

@@ -16,10 +16,20 @@ from cynosure.cli.index_argument import add_index_argument
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.cli.serve_access import add_access_arguments, admission_of
 from cynosure.cli.serve_adapters import add_adapter_arguments, with_adapters
+from cynosure.cli.serve_auditor import add_auditor_arguments, auditor_of
+from cynosure.cli.serve_drift import (
+    add_drift_arguments,
+    checked,
+    drift_of,
+    sentinels_of,
+    with_drift,
+)
 from cynosure.cli.serve_files import add_file_arguments, files_of
+from cynosure.cli.serve_insight import add_insight_arguments, with_insight
 from cynosure.cli.serve_logs import add_log_arguments, configure_logs
 from cynosure.cli.serve_models import add_model_arguments, options_of
 from cynosure.cli.serve_oversight import add_oversight_arguments, oversight_of
+from cynosure.cli.serve_traces import with_traces
 from cynosure.core.errors import InputError
 from cynosure.server.admission import check_exposure
 from cynosure.server.listening import listen, take_port
@@ -55,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_arguments(parser)
     add_access_arguments(parser)
     add_oversight_arguments(parser)
+    add_insight_arguments(parser)
+    add_auditor_arguments(parser)
+    add_drift_arguments(parser)
     add_log_arguments(parser)
 
 
@@ -71,6 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Whoever names models gets these alone, and the documentation.
     with_pack = not options.models and not arguments.without_docs
     options = replace(options, reference=arguments.reference, with_pack=with_pack)
+    options = with_traces(with_insight(options, arguments, os.environ), arguments)
+    options = with_drift(options, arguments)
     if arguments.without_docs and not options.models:
         raise InputError("--without-docs leaves nothing to serve. Name a model, or leave it out.")
     if arguments.without_docs and arguments.documents:
@@ -82,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
         allowed_hosts=tuple(map(str.lower, arguments.allow_host)),
         stop_timeout_s=arguments.shutdown_timeout,
     )
-    admission = admission_of(arguments, os.environ)
+    admission, auditor = admission_of(arguments, os.environ), auditor_of(arguments)
+    drift, sentinels = drift_of(arguments), sentinels_of(arguments)
     check_exposure(settings, admission.ring, is_allowed=arguments.allow_open)
     # Before anything slow: whether we may listen is known in the first moment.
     listener = take_port(settings)
@@ -95,8 +111,9 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as ending:
         ending.enter_context(closing(listener))
         oversight = ending.enter_context(closing(oversight_of(arguments, os.environ, tell)))
+        oversight = replace(oversight, auditor=auditor, drift=drift, sentinels=sentinels)
         bar = ending.enter_context(LoadingBar(console))
-        runtime = Runtime(partial(assemble, options), watch=bar.show)
+        runtime = Runtime(checked(partial(assemble, options), drift), watch=bar.show)
         when_ready = partial(bar.finish, settings.url)
         listen(
             listener, runtime, settings, when_ready, partial(tell, _stopping(settings)), admission, oversight

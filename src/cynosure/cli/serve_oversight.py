@@ -9,8 +9,17 @@ from pathlib import Path
 
 import cynosure
 from cynosure.cli.audit import KEY_NAME, LOG_NAME, MAX_FOLDERS, audit_folders
+from cynosure.cli.serve_traces import add_trace_arguments, traces_of
 from cynosure.core.errors import AuditInUse, InputError
-from cynosure.guard import KEY_VARIABLE, AuditLog, AuditSettings, Policy, read_or_create_key, read_policy
+from cynosure.guard import (
+    CALLS,
+    KEY_VARIABLE,
+    AuditLog,
+    AuditSettings,
+    Policy,
+    read_or_create_key,
+    read_policy,
+)
 from cynosure.observe.spans import SpanWriter, otlp_writer
 from cynosure.server.records.audit_writer import AuditWriter
 from cynosure.server.records.oversight import Oversight
@@ -21,7 +30,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 def add_oversight_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the guard's policy, where the audit log is, and where spans go."""
-    group = parser.add_argument_group("guard, audit and traces")
+    group = parser.add_argument_group("guard, audit and spans")
     guard = group.add_mutually_exclusive_group()
     guard.add_argument(
         "--guard", type=Path, metavar="FILE", help="what the guard does with what it finds (TOML)"
@@ -42,6 +51,7 @@ def add_oversight_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--otlp-traces-endpoint", metavar="URL", help=f"collector of spans, over HTTP (or {ENDPOINTS[1]})"
     )
+    add_trace_arguments(parser)
 
 
 def oversight_of(
@@ -56,7 +66,8 @@ def oversight_of(
     Raises:
         InputError: a policy that can't be used.
         AuditFault: the audit log can't be written, or is another process's.
-        MissingPackage: spans are asked for, and OpenTelemetry is not installed.
+        EnvironmentFault: traces can't be kept where they are to be.
+        MissingPackage: spans or traces are asked for, and what makes them is not installed.
     """
     if not arguments.audit_sync_every >= 0:
         raise InputError(
@@ -64,8 +75,9 @@ def oversight_of(
         )
     policy = None if arguments.no_guard else _policy(arguments.guard)
     spans = _spans(arguments.otlp_traces_endpoint, environ)
+    traces = traces_of(arguments)
     audit = None if arguments.no_audit else _audit(arguments, environ, tell)
-    return Oversight(policy, audit, spans)
+    return Oversight(policy, audit, spans, traces=traces)
 
 
 def _policy(file: Path | None) -> Policy:
@@ -80,7 +92,9 @@ def _policy(file: Path | None) -> Policy:
     except ValueError as fault:
         raise InputError(f"guard policy {file} is no TOML: {fault}. Correct it.") from fault
     for direction, chosen in settings.items():
-        if not isinstance(chosen, dict) or not all(isinstance(action, str) for action in chosen.values()):
+        if not isinstance(chosen, dict) or not all(
+            isinstance(action, str) or direction == CALLS for action in chosen.values()
+        ):
             raise InputError(
                 f"guard policy {file}: {direction} is no table of kinds and actions. "
                 f'Write [{direction}] and, below it, lines such as card = "block".'

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cynosure.cli import train_core_lm, train_ranker
+from cynosure.cli import train_core_lm, train_planted, train_ranker
 from cynosure.cli.loading_bar import LoadingBar
 from cynosure.train import Recipe, read_corpus, train
 from cynosure.train.corpus import library_folder
@@ -41,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train_core_lm.add_arguments(core_lm)
     ranker = recipes.add_parser("ranker", help="the pack's ranker, on the documentation of this Python")
     train_ranker.add_arguments(ranker)
+    planted = recipes.add_parser(
+        "planted-documents", help="a tiny model that answers from documents, whose right citations are known"
+    )
+    train_planted.add_arguments(planted)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -49,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
         return train_core_lm.run(arguments)
     if arguments.recipe == "ranker":
         return train_ranker.run(arguments)
+    if arguments.recipe == "planted-documents":
+        return train_planted.run(arguments)
     recipe = replace(DEFAULT, num_steps=arguments.steps, seed=arguments.seed, is_mixed=not arguments.float32)
     with LoadingBar(Console(stderr=True, highlight=False)) as bar:
         bar.show("Reading the corpus", 0, 0)

@@ -155,7 +155,6 @@ class EngineCore:
         pages = SequencePages(self.tree, self._key_of(request), self.cache.copy_block)
         if not self.has_work:
             self._pace.rest()
-        self._served.arrive(request.tenant)
         is_alone = request.is_reproducible or request.page_selection is not None
         is_guessed = self._num_guessed and request.speculation is not False and not is_alone
         drafter = Drafter(self._num_guessed) if is_guessed else None
@@ -163,6 +162,7 @@ class EngineCore:
         images = None if self.images is None else self.images.place(request, key)
         sequence = Sequence(request, notify, pages, matcher, drafter, images)
         sequence.adapter = adapter
+        self._served.arrive(sequence.account)
         self._waiting[request.request_id] = sequence
 
     def cancel(self, request_id: str) -> None:
@@ -196,7 +196,7 @@ class EngineCore:
         num_prefilled = sum(task.num_tokens for task in tasks if not task.is_decode)
         self._pace.begin(time.perf_counter())
         together = [task for task in tasks if not task.sequence.request.is_reproducible]
-        drafted, limit = self._drafted(together), 0 if self._waiting else self.settings.max_tokens_ahead
+        drafted, limit = self._drafted(together), 0 if self._queue else self.settings.max_tokens_ahead
         num_ahead = tokens_ahead(drafted, limit, self._pace.rates.step_s)
         for one_pass in passes_of(drafted):
             self._run(one_pass, num_ahead)
@@ -229,12 +229,17 @@ class EngineCore:
     @property
     def _num_wanted(self) -> int:
         """Pages that the largest that waits may need."""
-        longest = max((len(sequence.token_ids) + 1 for sequence in self._waiting.values()), default=0)
+        longest = max((len(sequence.token_ids) + 1 for sequence in self._queue), default=0)
         return -(-longest // self.settings.block_size)
+
+    @property
+    def _queue(self) -> list[Sequence]:
+        """Who waits and is waited for by somebody."""
+        return [sequence for sequence in self._waiting.values() if not sequence.request.is_background]
 
     def _view(self, sequence: Sequence) -> SequenceView:
         num_shared = sum(map(self.tree.pool.is_shared, sequence.pages.blocks))
-        return sequence.view(self._served.served(sequence.request.tenant), num_shared)
+        return sequence.view(self._served.served(sequence.account), num_shared)
 
     def _prepare(self, step: Step) -> Task | None:
         """Admit where it waits, and have pages; `None` where the sequence must wait after all."""
@@ -256,12 +261,12 @@ class EngineCore:
             self._running[step.request_id] = sequence
             sequence.was_admitted = True
             sequence.notes.admitted()
-        return Task(sequence, min(step.num_tokens, num_pending))
+        return Task(sequence, sequence.piece(min(step.num_tokens, num_pending)))
 
     def _reuse(self, sequence: Sequence) -> None:
         """Begin with the pages that are kept of its prompt, and note why there are no more."""
         request, match, why_not = sequence.request, None, PROMPT_LOGPROBS
-        num_tokens = num_reusable(request.params, len(sequence.token_ids))
+        num_tokens = num_reusable(request, len(sequence.token_ids))
         if num_tokens > 1:
             key = self._key_of(request)
             if key is not None:
@@ -301,7 +306,7 @@ class EngineCore:
             sequence = task.sequence
             sequence.attended = iter(attended)
             sequence.notes.chose_pages(task.chosen, recall)
-            self._served.serve(sequence.request.tenant, task.num_tokens)
+            self._served.serve(sequence.account, task.num_tokens)
             sequence.notes.computed(task.num_tokens, is_decode=task.is_decode)
             if (scores := prompt_scores(task, row)) is not None:
                 sequence.num_scored = scores.start + len(scores.tokens)
@@ -317,7 +322,8 @@ class EngineCore:
             if not scores.isfinite().all():
                 self._fail(sequence.request.request_id, EngineFault("the prompt has no finite scores."))
                 continue
-            sequence.pages.fill(sequence.page_ids)
+            if not sequence.request.is_background:
+                sequence.pages.fill(sequence.page_ids)
             self._pop(sequence.request.request_id)
             self._end(sequence, Finished(sequence.request.request_id, FinishReason.LENGTH, sequence.usage))
         self._decide(ready)
@@ -350,7 +356,7 @@ class EngineCore:
             right = [(task, rows) for task, rows in going if self._was_right(task, depth)]
             for task, _ in right:
                 task.sequence.pages.count(len(task.sequence.token_ids))
-                self._served.serve(task.sequence.request.tenant, 1)
+                self._served.serve(task.sequence.account, 1)
             depth, going = depth + 1, right
 
     def _was_right(self, task: Task, depth: int) -> bool:
@@ -429,5 +435,5 @@ class EngineCore:
     def _pop(self, request_id: str) -> Sequence | None:
         sequence = self._running.pop(request_id, None) or self._waiting.pop(request_id, None)
         if sequence is not None:
-            self._served.depart(sequence.request.tenant)
+            self._served.depart(sequence.account)
         return sequence

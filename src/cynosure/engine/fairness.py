@@ -17,23 +17,30 @@ Urgency = tuple[int, float, str]
 
 
 class TokenCounter:
-    """Counts what each tenant was served; `arrive` and `depart` bracket every request."""
+    """Counts what each tenant was served; `arrive` and `depart` bracket every request.
+
+    What is done for no tenant, None, is not counted.
+    """
 
     def __init__(self) -> None:
         self._served: dict[str, float] = {}
         self._present: Counter[str] = Counter()
         self._level = 0.0
 
-    def arrive(self, tenant: str) -> None:
+    def arrive(self, tenant: str | None) -> None:
         """Note one more request; a tenant that had none is lifted to the least served of those present."""
+        if tenant is None:
+            return
         if not self._present[tenant]:
             present = [self._served[other] for other in self._present]
             self._level = min(present, default=self._level)
             self._served[tenant] = max(self._served.get(tenant, 0.0), self._level)
         self._present[tenant] += 1
 
-    def depart(self, tenant: str) -> None:
+    def depart(self, tenant: str | None) -> None:
         """Note that a request ended, however it ended."""
+        if tenant is None:
+            return
         assert self._present[tenant] > 0, f"tenant {tenant!r} departs more often than it arrived"
         self._present[tenant] -= 1
         if not self._present[tenant]:
@@ -43,13 +50,15 @@ class TokenCounter:
                 self._level = max(self._level, self._served[tenant])
         self._forget()
 
-    def serve(self, tenant: str, num_tokens: int) -> None:
+    def serve(self, tenant: str | None, num_tokens: int) -> None:
         """Charge what was computed for a tenant: a token of a prompt like one of an answer."""
+        if tenant is None:
+            return
         self._served[tenant] = self._served.get(tenant, self._level) + num_tokens
 
-    def served(self, tenant: str) -> float:
+    def served(self, tenant: str | None) -> float:
         """What the tenant was served, on a scale that only compares."""
-        return self._served.get(tenant, self._level)
+        return self._level if tenant is None else self._served.get(tenant, self._level)
 
     def _forget(self) -> None:
         # An absent tenant that is below the level would be lifted to it anyway.

@@ -6,15 +6,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cynosure.engine.logprobs import score_prompt
-from cynosure.engine.request import PromptLogprobs
-from cynosure.engine.sampling import SamplingParams
+from cynosure.engine.request import PromptLogprobs, Request
 from cynosure.engine.task import Task
 
 
-def num_reusable(params: SamplingParams, num_tokens: int) -> int:
-    """How many of the first tokens may come from pages that are kept, which hold no logits."""
+def num_reusable(request: Request, num_tokens: int) -> int:
+    """How many of the first tokens may come from pages that are kept, which hold no logits.
+
+    Pages hold what was read without a bias, where one holds from a later token on.
+    """
+    params = request.params
+    unbiased = request.bias_from or num_tokens
     # The logits that tell how likely a token is are those of the token before it.
-    return num_tokens if params.prompt_logprobs is None else min(params.prompt_logprobs_start, num_tokens)
+    wanted = num_tokens if params.prompt_logprobs is None else params.prompt_logprobs_start
+    return min(wanted, unbiased, num_tokens)
 
 
 def prompt_scores(task: Task, rows: Float[Tensor, "rows vocab"]) -> PromptLogprobs | None:
@@ -28,9 +33,10 @@ def prompt_scores(task: Task, rows: Float[Tensor, "rows vocab"]) -> PromptLogpro
     stop = sequence.num_computed + task.num_tokens + 1
     # The token that the first row speaks of.
     first = stop - (len(rows) - len(task.draft))
-    start = max(first, params.prompt_logprobs_start)
+    # What is computed again after a preemption may come in other chunks.
+    start = max(first, params.prompt_logprobs_start, sequence.num_scored)
     stop = min(stop, sequence.num_prompt_tokens)
-    if start >= stop or start < sequence.num_scored:
+    if start >= stop:
         return None
     scored = score_prompt(
         rows[start - first : stop - first], sequence.token_ids[start:stop], params.prompt_logprobs

@@ -47,6 +47,8 @@ class Request:
     - `page_selection`: how many pages generated tokens attend to; None: all.
     - `images`: what is read in the places that the prompt keeps for them, in order.
     - `adapter`: whose low-rank pairs are added to the model's projections, by its name.
+    - `is_background`: scores tokens while nobody else is served, gives way to whoever comes, keeps no page.
+    - `bias_from`: the first token whose query the bias holds for. Those before read all: it protects nothing.
     """
 
     request_id: str
@@ -67,6 +69,8 @@ class Request:
     page_selection: PageSelection | None = None
     images: tuple[ImageInput, ...] = ()
     adapter: str | None = None
+    is_background: bool = False
+    bias_from: int = 0
 
     def __post_init__(self) -> None:
         """Check what can be checked without a model.
@@ -74,8 +78,8 @@ class Request:
         Raises:
             EmptyInput: there are no tokens.
             InputError: a negative token id, segments, watched runs or biases that do not fit the tokens, a
-                time that is no number, a reproducible request of a session or with speculation, or selected
-                pages beside what needs all of them.
+                time that is no number, a reproducible request of a session or with speculation, selected
+                pages beside what needs all of them, or a background request that does more than score tokens.
         """
         if not self.token_ids:
             raise EmptyInput(f"request {self.request_id!r} has no tokens; give at least one.")
@@ -88,6 +92,7 @@ class Request:
             self._check_segments(self.segments)
         self._check_attention()
         self._check_page_selection()
+        self._check_background()
         self._check_images()
         if self.speculation and self.is_reproducible:
             raise InputError(
@@ -131,6 +136,32 @@ class Request:
                     f"request {self.request_id!r} selects pages, and {told}. Leave one of the two out."
                 )
 
+    def _check_background(self) -> None:
+        if not self.is_background:
+            if self.bias_from:
+                raise InputError(
+                    f"bias_from of request {self.request_id!r} is {self.bias_from}; a bias holds for all "
+                    "queries, save in the background, where nobody is answered. Leave it out."
+                )
+            return
+        others = {
+            "chooses tokens": self.params.max_tokens > 0,
+            "is reproducible": self.is_reproducible,
+            "keeps a session": self.session is not None,
+            "selects pages": self.page_selection is not None,
+        }
+        for told, is_so in others.items():
+            if is_so:
+                raise InputError(
+                    f"request {self.request_id!r} runs in the background, and {told}. Only score tokens "
+                    "there (max_tokens 0, prompt_logprobs)."
+                )
+        if not 0 <= self.bias_from < len(self.token_ids):
+            raise InputError(
+                f"bias_from of request {self.request_id!r} is {self.bias_from} of {len(self.token_ids)} "
+                "tokens; name one of them."
+            )
+
     def _check_images(self) -> None:
         num_bytes = sum(len(image.data) for image in self.images)
         if len(self.images) > MAX_IMAGES or num_bytes > MAX_IMAGE_BYTES:
@@ -146,11 +177,17 @@ class Request:
                 f"{self.watch.runs[-1][2]}. Give each token one."
             )
         check_bias(self.bias, len(self.token_ids))
-        if self.num_denied and self.params.prompt_logprobs is not None:
+        if self.params.prompt_logprobs is not None and self.params.prompt_logprobs_start <= self._denied_end:
             raise InputError(
                 f"request {self.request_id!r} denies tokens of its prompt, and asks how likely the prompt "
-                "is, which would tell of them. Leave one of the two out."
+                "is, which would tell of them. Leave one of the two out, or ask behind the token that "
+                "follows them."
             )
+
+    @property
+    def _denied_end(self) -> int:
+        """The token behind the last that is denied: the first whose query knows of none; 0 where none is."""
+        return max((end for _, end, nats in self.bias if nats == DENIED), default=0)
 
     @property
     def num_denied(self) -> int:

@@ -50,7 +50,8 @@ def run_ahead(
     rows = runner.run(work)
     if not num_ahead:
         return tasks, rows
-    rows, guessed = runner.run_on(work, rows, num_ahead)
+    ahead = [[task.watched_after(number) for task in tasks] for number in range(1, 1 + num_ahead)]
+    rows, guessed = runner.run_on(work, rows, ahead)
     drafts = zip(tasks, guessed, strict=True)
     return [replace(task, draft=draft, is_own=True) for task, draft in drafts], rows
 
@@ -59,5 +60,5 @@ def _goes_on_by_itself(task: Task) -> bool:
     """Whether the likeliest token is what the sampler will choose, and a plain step is all that it takes."""
     request, params = task.sequence.request, task.sequence.request.params
     is_greedy = params.is_greedy and not params.has_penalties and not params.logit_bias
-    is_bare = params.constraint is None and request.watch is None and not request.bias
+    is_bare = params.constraint is None and not request.bias
     return task.is_decode and not task.draft and is_greedy and is_bare and task.has_plain_step

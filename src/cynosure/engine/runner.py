@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -72,9 +73,9 @@ class Runner:
     """A decoder and the pages that it writes.
 
     `refusal` says why passes are not one program of kernel calls, `step_refusal` why steps in which every
-    sequence gets one token are prepared like any pass; empty where they are. `attended` is what the
-    watched tokens of the last pass attended to, by sequence and depth. `choice_refusal` says why no work may
-    have pages chosen; `recalled` is what those of the last pass have of the attention, where it was checked.
+    sequence gets one token are prepared like any pass; empty where they are. `choice_refusal` says why no
+    work may have pages chosen; `recalled` is what those of the last pass have of the attention, where it
+    was checked.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Runner:
         self.cache = cache
         self.backend = backend
         self.refusal = refusal_of_passes(graph, cache)
-        self.attended: Sequence[tuple[AttendedTo | None, ...]] = ()
+        self._seen: list[_Seen] = []
         self._passes = None if self.refusal else NativePasses(graph, cache, backend)
         self.step_refusal = self.refusal or refusal_of_steps(graph, cache, backend)
         self._steps = None if self.step_refusal else DecodeSteps(graph, cache)
@@ -109,7 +110,7 @@ class Runner:
         if decoded is not None:
             assert self._steps is not None
             self.recalled = self._steps.recalled or self.recalled
-            self.attended = _attended(watched, watch, self._steps.seen)
+            self._seen = [_Seen(watched, watch, self._steps.seen)]
             return list(decoded.split(1))
         batch = Batch.pack(
             [item.token_ids for item in work],
@@ -134,17 +135,21 @@ class Runner:
         if logits is None:
             with self._adapting.rows(adapters, batch.new_lens):
                 logits, seen = self._by_modules(batch, wanted, way, watch)
-        self.attended = _attended(watched, watch, seen)
+        self._seen = [_Seen(watched, watch, seen)]
         return list(logits.split([item.num_logits for item in work]))
 
     @torch.inference_mode()
     def run_on(
-        self, work: Sequence[Work], rows: Sequence[Float[Tensor, "rows vocab"]], num_ahead: int
+        self,
+        work: Sequence[Work],
+        rows: Sequence[Float[Tensor, "rows vocab"]],
+        ahead: Sequence[Sequence[Watched | None]],
     ) -> tuple[Sequence[Float[Tensor, "rows vocab"]], Sequence[tuple[int, ...]]]:
-        """Behind a pass of plain steps, compute the likeliest tokens of its `rows` too, `num_ahead` times.
+        """Behind a pass of plain steps, compute the likeliest tokens of its `rows` too, again and again.
 
-        Return the rows with the new ones behind them, and of each sequence the tokens that these follow:
-        none where the last pass was no step, or what it gave is bent afterwards.
+        `ahead` has for each time what is watched of each sequence. Return the rows with the new ones behind
+        them, and of each sequence the tokens that these follow: none where the last pass was no step, or what
+        it gave is bent afterwards.
         """
         steps, spec, guessed = self._steps, self.graph.spec, list[Sequence[int]]()
         if (
@@ -155,17 +160,34 @@ class Runner:
         ):
             return rows, [()] * len(work)
         logits, blocks = steps.rounds(1)[0, : len(work)], [item.blocks for item in work]
-        for number in range(1, 1 + num_ahead):
+        # The next pass writes over what this one saw.
+        self._seen = [one._replace(seen=steps.seen_apart()) for one in self._seen]
+        for number, watched in enumerate(ahead, start=1):
             token_ids, _ = largest(logits)
             steps.number = number
-            found = steps.run(token_ids, [item.past_len + number for item in work], blocks)
+            past_lens = [item.past_len + number for item in work]
+            watch = pass_watch(watched, [1] * len(work), past_lens)
+            found = steps.run(token_ids, past_lens, blocks, watch=watch)
             if found is None:
                 break
             guessed.append(token_ids)
             logits = found
+            self._seen.append(_Seen(watched, watch, {} if watch is None else steps.seen_apart()))
         together = steps.rounds(1 + len(guessed))
         drafts = list(zip(*guessed, strict=True)) or [()] * len(work)
         return [together[:, row] for row in range(len(work))], drafts
+
+    @property
+    def attended(self) -> Sequence[tuple[AttendedTo | None, ...]]:
+        """What the watched tokens of the last pass and those behind it attended to, by sequence and depth.
+
+        It is computed when it is asked for: of several passes it costs little more than of one.
+        """
+        first, *later = [_attended(*one) for one in self._seen]
+        if not later or not any(one.watch for one in self._seen):
+            return first
+        together = zip(*([one or (None,) for one in attended] for attended in (first, *later)), strict=True)
+        return [tuple(one for told in depths for one in told) for depths in together]
 
     def time_passes(self) -> None:
         """From now on, measure what the parts of each pass take."""
@@ -239,6 +261,14 @@ class Runner:
         if states is not None:
             states.commit()
         return logits, {} if observer is None else observer.seen
+
+
+class _Seen(NamedTuple):
+    """What was watched in a pass, and what was seen there."""
+
+    watched: Sequence[Watched | None]
+    watch: PassWatch | None
+    seen: Mapping[int, LayerSeen]
 
 
 def _attended(

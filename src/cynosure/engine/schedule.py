@@ -22,6 +22,7 @@ class SequenceView:
       `num_blocks_shared` would not come free if it were preempted: others hold them too.
     - `served_tokens`: what its *tenant* has been served (`fairness.TokenCounter`).
     - `was_admitted`: it ran before and was preempted; it is never refused.
+    - `is_background`: it runs while nobody else is there.
     """
 
     request_id: str
@@ -36,6 +37,7 @@ class SequenceView:
     tenant: str = ""
     served_tokens: float = 0.0
     was_admitted: bool = False
+    is_background: bool = False
 
     @property
     def num_pending(self) -> int:

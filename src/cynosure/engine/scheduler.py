@@ -13,6 +13,9 @@ One step is made of four rules, in this order:
 
 Where layers have a window, all of this holds for their pages too: each sequence is promised as many as it has
 blocks, up to what its window touches.
+
+What is of the background is there for these rules while nobody else is, runs or waits. Once somebody comes it
+gives its pages up, before anything is planned.
 """
 
 from __future__ import annotations
@@ -42,11 +45,16 @@ def schedule(
         now: seconds, on the clock of `arrival_s` and `deadline_s`.
         rates: what to predict waits from.
     """
-    views = [*waiting, *running]
+    views, draft = [*waiting, *running], _Draft(limits)
+    assert all(view.num_pending > 0 for view in views), "a sequence has nothing left to compute"
+    if 0 < sum(view.is_background for view in views) < len(views):
+        for view in running:
+            if view.is_background:
+                draft.stop(view)
+        waiting, running = _of_callers(waiting), _of_callers(running)
+        views = [*waiting, *running]
     urgency = urgencies(views, now, limits.aging_s)
     assert len(urgency) == len(views), "a sequence is listed twice"
-    assert all(view.num_pending > 0 for view in views), "a sequence has nothing left to compute"
-    draft = _Draft(limits)
     kept = _decode(draft, running, urgency)
     refused = refusals(order_of_service(waiting, urgency), kept, limits, now, rates)
     decoding = [view for view in kept if view.is_decoding]
@@ -64,6 +72,7 @@ class _Draft:
         self.num_free_blocks = limits.num_free_blocks
         self._free = [window.num_free for window in limits.windows]
         self.preempted: list[str] = []
+        self._stopped: list[str] = []
         self._steps: list[Step] = []
         self._new_blocks: dict[str, int] = {}
 
@@ -91,14 +100,22 @@ class _Draft:
             for place, window in enumerate(self.limits.windows):
                 self._free[place] -= _growth(window, view, num_blocks)
 
+    def stop(self, view: SequenceView) -> None:
+        self._give_up(view)
+        self._stopped.append(view.request_id)
+
     def preempt(self, view: SequenceView) -> None:
+        self._give_up(view)
+        self.preempted.append(view.request_id)
+
+    def _give_up(self, view: SequenceView) -> None:
         self.num_free_blocks += view.num_blocks_held - view.num_blocks_shared
         for place, window in enumerate(self.limits.windows):
             self._free[place] += min(view.num_blocks_held, window.max_held)
-        self.preempted.append(view.request_id)
 
     def finish(self, refused: tuple[Refusal, ...]) -> Schedule:
-        return Schedule(tuple(self._steps), tuple(self.preempted), refused, self._new_blocks)
+        preempted = (*self._stopped, *self.preempted)
+        return Schedule(tuple(self._steps), preempted, refused, self._new_blocks)
 
 
 def _decode(
@@ -157,6 +174,10 @@ def _growth(window: WindowLimits, view: SequenceView, num_blocks: int) -> int:
     """Pages of a window that it is promised on top, where it gets so many blocks."""
     held = view.num_blocks_held
     return min(held + num_blocks, window.max_held) - min(held, window.max_held)
+
+
+def _of_callers(views: Sequence[SequenceView]) -> list[SequenceView]:
+    return [view for view in views if not view.is_background]
 
 
 def _open(waiting: Sequence[SequenceView], refused: tuple[Refusal, ...]) -> list[SequenceView]:

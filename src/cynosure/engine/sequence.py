@@ -9,12 +9,13 @@ from dataclasses import replace
 from cynosure.cache import SequencePages
 from cynosure.engine.grammar.matching import Matcher
 from cynosure.engine.image_store import HeldImages
+from cynosure.engine.page_key import biased_ids
 from cynosure.engine.recorder import Recorder
 from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason
 from cynosure.engine.sampler import Row, new_dice
 from cynosure.engine.schedule import SequenceView
 from cynosure.engine.speculation import Drafter
-from cynosure.engine.watch import AttendedTo
+from cynosure.engine.watch import AttendedTo, BiasRun
 from cynosure.models.adapters.adapter import Adapter
 
 Notify = Callable[[Event], None]
@@ -51,6 +52,7 @@ class Sequence:
         self.attended: Iterator[AttendedTo | None] = iter(())
         self.adapter: Adapter | None = None
         self.notes = Recorder(request)
+        self._prompt_ids = biased_ids(request) if images is None else images.page_ids
         self._dice = new_dice(request.params.seed)
         self._matcher = matcher
         self._drafter = drafter
@@ -58,13 +60,28 @@ class Sequence:
 
     @property
     def page_ids(self) -> Items[int]:
-        """What pages are found by: the tokens, and in the places of images what tells these apart."""
-        return self.token_ids if self.images is None else [*self.images.page_ids, *self._generated]
+        """What pages are found by: the tokens, and what tells images and biased tokens apart."""
+        return self.token_ids if self._prompt_ids is None else [*self._prompt_ids, *self._generated]
 
     @property
     def num_prompt_tokens(self) -> int:
         """Tokens that came with the request."""
         return len(self.request.token_ids)
+
+    @property
+    def account(self) -> str | None:
+        """Whose service is counted: the tenant's, save in the background, for which no tenant asked."""
+        return None if self.request.is_background else self.request.tenant
+
+    @property
+    def bias(self) -> tuple[BiasRun, ...]:
+        """What is added to scores in the next pass."""
+        return self.request.bias if self.num_computed >= self.request.bias_from else ()
+
+    def piece(self, num_tokens: int) -> int:
+        """How many of so many pending tokens the next pass takes: none across the place a bias holds from."""
+        ahead = self.request.bias_from - self.num_computed
+        return min(num_tokens, ahead) if ahead > 0 else num_tokens
 
     @property
     def generated(self) -> Items[int]:
@@ -147,6 +164,7 @@ class Sequence:
             arrival_s=request.arrival_s,
             deadline_s=request.deadline_s,
             tenant=request.tenant,
+            is_background=request.is_background,
             served_tokens=served_tokens,
             was_admitted=self.was_admitted,
         )

@@ -49,7 +49,7 @@ class Task:
             num_logits=max(num_scored, int(self.is_last)) + len(self.draft),
             is_reproducible=sequence.request.is_reproducible,
             watched=self._watched,
-            bias=sequence.request.bias,
+            bias=sequence.bias,
             chosen=self.chosen,
             placed=self._placed,
             adapter=sequence.adapter,
@@ -76,6 +76,12 @@ class Task:
         """What of images the tokens read, where the request brings any."""
         images, done = self.sequence.images, self.sequence.num_computed
         return None if images is None else images.rows(done, done + self.num_tokens + len(self.draft))
+
+    def watched_after(self, number: int) -> Watched | None:
+        """What is watched of a step that decodes the token after so many more, by itself."""
+        spec, num_generated = self.sequence.request.watch, len(self.sequence.generated)
+        is_due = spec is not None and spec.is_due(num_generated + number)
+        return Watched(spec, 0, (0,)) if spec is not None and is_due else None
 
     @property
     def _watched(self) -> Watched | None:

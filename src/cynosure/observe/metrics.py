@@ -8,7 +8,7 @@ and none says who asked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -16,7 +16,6 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from cynosure.observe.load import EngineLoad
-from cynosure.observe.process_metrics import ProcessMetrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -41,6 +40,15 @@ WHOLE_S = (
 NUM_TOKENS = (
     1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000, 200_000,
 )  # fmt: skip
+
+
+@runtime_checkable
+class Collects(Protocol):
+    """Another part of the server that tells numbers of its own when it is asked."""
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them."""
+        ...
 
 
 class ModelMetrics:
@@ -167,7 +175,7 @@ class ServingMetrics:
             self._models[name] = ModelMetrics(self, name)
         return self._models[name]
 
-    def watch(self, collector: ProcessMetrics) -> None:
+    def watch(self, collector: Collects) -> None:
         """Write what another part tells, beside the rest."""
         self._registry.register(collector)
 

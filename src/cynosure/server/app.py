@@ -5,6 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import cynosure
+from cynosure.observe.attention_metrics import AttentionMetrics
+from cynosure.observe.audit_metrics import AuditMetrics
 from cynosure.observe.load import EngineLoad
 from cynosure.observe.metrics import ServingMetrics
 from cynosure.observe.process_metrics import ProcessMetrics, ProcessState
@@ -13,9 +15,14 @@ from cynosure.server.admission import Admission
 from cynosure.server.answers.generated_ids import GeneratedIds
 from cynosure.server.answers.response_store import ResponseStore
 from cynosure.server.gate import Gate
+from cynosure.server.records.attention_audits import AttentionAudits
+from cynosure.server.records.attention_desk import AttentionDesk
 from cynosure.server.records.auditing import Auditing
+from cynosure.server.records.drift_board import DriftBoard
 from cynosure.server.records.journal import Journal
 from cynosure.server.records.oversight import Oversight
+from cynosure.server.records.sentinels import Sentinels
+from cynosure.server.records.trace_keeper import TraceKeeper, in_memory
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.routes import (
     adapters,
@@ -23,6 +30,7 @@ from cynosure.server.routes import (
     chat,
     completions,
     decisions,
+    drift,
     embeddings,
     files,
     health,
@@ -37,6 +45,7 @@ from cynosure.server.routes import (
     sources,
     store_files,
     tokenize,
+    traces,
     vector_stores,
 )
 from cynosure.server.runtime import Runtime
@@ -60,9 +69,20 @@ def make_app(
     app.state.generated = GeneratedIds()
     app.state.metrics = ServingMetrics(lambda: _loads(runtime))
     app.state.metrics.watch(ProcessMetrics(lambda: _process(runtime)))
+    board = oversight.drift or DriftBoard()
+    attention = AttentionMetrics(board.numbers)
+    app.state.metrics.watch(attention)
+    auditor = oversight.auditor
+    audits = auditor and AttentionAudits(lambda: runtime.services, auditor)
+    app.state.audits = audits
+    if audits is not None:
+        app.state.metrics.watch(AuditMetrics(lambda: audits.state))
+    app.state.traces = oversight.traces or TraceKeeper(in_memory(is_audited=oversight.audit is not None))
+    app.state.desk = AttentionDesk(attention, board)
+    app.state.sentinels = Sentinels(oversight.sentinels, board)
     scoring = (rerank, score, decisions)
     continuing = (completions, chat, responses, messages, tokenize)
-    asking = (files, vector_stores, store_files, ask, sources, requests)
+    asking = (files, vector_stores, store_files, ask, sources, requests, drift, traces)
     for family in (page, health, metrics, models, adapters, embeddings, *scoring, *continuing, *asking):
         app.include_router(family.router)
     app.mount("/static", page.static)

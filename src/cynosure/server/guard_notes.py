@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from cynosure.guard import Action, Kind
+from cynosure.guard import CALLS, Action, Kind
 
+#: How calls of functions that were not handed out are counted.
+STOPPED = "stopped"
 #: Findings that are told one by one; all are counted.
 MAX_NOTED = 64
 
@@ -28,10 +30,12 @@ class Noted:
 
 @dataclass(eq=False)
 class GuardNotes:
-    """What the guard found in one request."""
+    """What the guard found in one request, and what it stopped."""
 
     first: list[Noted] = field(default_factory=list)
     counts: Counter[tuple[str, Kind, Action]] = field(default_factory=Counter)
+    #: Calls of functions that were not handed out.
+    num_stopped_calls: int = 0
 
     def add(self, noted: Noted) -> None:
         """Count a finding."""
@@ -45,8 +49,13 @@ class GuardNotes:
         for (direction, kind, _), count in sorted(self.counts.items()):
             of_kind = found.setdefault(direction, {})
             of_kind[kind.value] = of_kind.get(kind.value, 0) + count
+        if self.num_stopped_calls:
+            found[CALLS] = {STOPPED: self.num_stopped_calls}
         return found
 
     def told(self) -> str:
         """The same in a line, for a header: `input card redact 1; output email allow 2`."""
-        return "; ".join(f"{' '.join(key)} {count}" for key, count in sorted(self.counts.items()))
+        told = [f"{' '.join(key)} {count}" for key, count in sorted(self.counts.items())]
+        if self.num_stopped_calls:
+            told.append(f"{CALLS} {STOPPED} {self.num_stopped_calls}")
+        return "; ".join(told)

@@ -31,6 +31,7 @@ EXAMPLES: Mapping[str, Mapping[str, Any]] = {
             "questions": [{"type": "predicate", "name": "sky", "instructions": "It is about the sky."}],
         }
     },
+    "/v1/drift/reference": {"model": {"model": "chat-model"}},
     "/v1/load_lora_adapter": {"folder": {"lora_name": "sailor", "lora_path": "adapters/sailor"}},
     "/v1/unload_lora_adapter": {"name": {"lora_name": "sailor"}},
     "/v1/completions": {

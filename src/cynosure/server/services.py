@@ -17,7 +17,7 @@ from cynosure.engine.request import TokenLogprob
 from cynosure.engine.sampling import SamplingParams
 from cynosure.engine.session import Session
 from cynosure.engine.watch import AttendedTo, BiasRun, Watchable, WatchSpec
-from cynosure.insight import Reading, ReportSink, WatchPolicy
+from cynosure.insight import Evidence, Reading, ReportSink, WatchPolicy
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.observe.load import EngineLoad
@@ -145,6 +145,10 @@ class EmbeddingModel(Protocol):
         """L2-normalised vectors, one a text and in that order; raises `InputTooLong` over `max_tokens`."""
         ...
 
+    async def attended(self, text: str, tenant: str = "") -> Evidence:
+        """The words of a text that it attends to when it makes its vector; raises as `embed` does."""
+        ...
+
     def text_of(self, token_ids: Sequence[int]) -> str:
         """The text that is read as these tokens; raises `InputError` where there is none."""
         ...
@@ -204,6 +208,14 @@ class RankingModel(Protocol):
         """
         ...
 
+    async def attended(self, query: str, text: str, tenant: str = "") -> Evidence:
+        """The words of a text that it attends to from a query read with it; raises as `score` does.
+
+        Raises:
+            InputError: it reads texts apart.
+        """
+        ...
+
 
 class DocumentStore(Protocol):
     """Documentation that can be asked."""
@@ -257,6 +269,8 @@ class Generation:
     - `reading`: what the watched segments and heads are, for whoever is told of the answer when it ends.
     - `page_selection`: how many pages generated tokens attend to; None: all.
     - `is_sibling`: whether a sequence of the same request has the same prompt, which is paid for once.
+    - `is_background`: tokens are scored while nobody else is served; `bias_from`: the first whose query the
+      bias holds for. Both are for the server's own account.
     - `on_report`: told once how the sequence went through the engine, also where nobody waits for its end.
     """
 
@@ -275,6 +289,8 @@ class Generation:
     bias: tuple[BiasRun, ...] = ()
     reading: Reading | None = field(default=None, compare=False)
     page_selection: PageSelection | None = None
+    is_background: bool = False
+    bias_from: int = 0
     on_report: Callable[[RequestReport], None] | None = field(default=None, compare=False)
 
 

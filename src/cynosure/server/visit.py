@@ -39,6 +39,7 @@ class Visit:
     - `prepare_s`: how long its constraints took to be ready; `sampling`: numbers that it asked for,
       and `constraint` the kind of what its answer must look like.
     - `error`: the name of the class of what ended it.
+    - `read`: what of an earlier request it was told that holds texts.
     """
 
     request_id: str
@@ -63,6 +64,7 @@ class Visit:
     sampling: SamplingParams | None = None
     constraint: str = ""
     error: str = ""
+    read: str = ""
 
     def admit(
         self, tenant: str, *, is_admin: bool, account: Account | None = None, principal: str = ""

@@ -82,6 +82,18 @@ export function source(store, quote, signal) {
   return answer(`/v1/ask/source?${place}`, { signal });
 }
 
+/** Answers of which a trace is kept, the newest first. */
+export const traces = (limit, signal) => answer(`/v1/traces?limit=${limit}`, { signal });
+export const trace = (id, signal) => answer(`/v1/traces/${encodeURIComponent(id)}`, { signal });
+export const drift = (signal) => answer("/v1/drift", { signal });
+
+/** The operator's numbers, in Prometheus' text format. */
+export async function metrics(signal) {
+  const response = await sent("/metrics", { signal });
+  if (!response.ok) throw refusal(response, await bodyOf(response));
+  return response.text();
+}
+
 export const stores = async () => (await answer("/v1/vector_stores?limit=100&order=asc")).data;
 export const models = async () => (await answer("/v1/models")).data;
 

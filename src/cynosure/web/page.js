@@ -8,8 +8,9 @@ import * as ask from "./views/ask.js";
 import * as code from "./views/code.js";
 import * as inspect from "./views/inspect.js";
 import * as search from "./views/search.js";
+import * as traces from "./views/traces.js";
 
-const views = { ask, search, code, inspect };
+const views = { ask, search, code, inspect, traces };
 const sections = Object.keys(views).map((name) => document.getElementById(`view-${name}`));
 const links = document.querySelectorAll("nav a");
 let current = "";

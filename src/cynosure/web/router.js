@@ -1,6 +1,6 @@
 // Keep the view and what it shows in the address. Knows nothing of any view.
 
-const VIEWS = ["ask", "search", "code", "inspect"];
+const VIEWS = ["ask", "search", "code", "inspect", "traces"];
 
 /** The address of a view: `#ask?q=merge`. Values that are empty are left out. */
 export function address(view, values = {}) {

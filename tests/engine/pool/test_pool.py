@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cynosure.core.errors import EmptyInput, EngineFault, InputError, InputTooLong, NotFound
-from cynosure.engine import Cancelled, Failed, Finished
+from cynosure.core.errors import EmptyInput, EngineBusy, EngineFault, InputError, InputTooLong, NotFound
+from cynosure.engine import Cancelled, Failed, Finished, SamplingParams
 from cynosure.engine.features import Features
 from cynosure.engine.pool import ModelRole
 from cynosure.engine.pool.pool import ModelPool
@@ -166,6 +166,20 @@ def test_cards_are_read_without_weights() -> None:
     assert cards["classifier"].labels == ("contradiction", "entailment", "neutral")
     assert not any(card.is_loaded for card in cards.values())
     pool.close()
+
+
+def test_nothing_is_loaded_for_the_background() -> None:
+    scored = SamplingParams(max_tokens=0, prompt_logprobs=0)
+    asked = replace(ask("r", [1, 2, 3]), params=scored, is_background=True)
+    with closing(ModelPool([served("llama")], settings())) as pool:
+        ear = Waiting()
+        with pytest.raises(EngineBusy, match="not loaded"):
+            pool.submit("llama", asked, ear)
+        assert not pool.cards()["llama"].is_loaded
+        pool.load("llama").result(60)
+        pool.submit("llama", asked, ear)
+        ear.wait("r")
+        assert isinstance(ear.end("r"), Finished)
 
 
 def test_chat_goes_on_while_thousands_of_texts_are_embedded(monkeypatch: pytest.MonkeyPatch) -> None:

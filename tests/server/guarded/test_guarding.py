@@ -19,7 +19,7 @@ from cynosure.server.records.oversight import Oversight
 from cynosure.server.services import Attended, Highlight, Quote, ScoreKind, Scores, Services, Vectors
 from tests.guard import cases
 from tests.server.chat_models import ScriptedModel, scripted
-from tests.server.fakes import CREATED, FakeEmbedder, FakeStore, serving
+from tests.server.fakes import CREATED, FakeEmbedder, FakeStore, services, serving
 
 CARD = cases.CARD
 BLOCKS = Policy(*[Rules.every(Action.BLOCK)] * 3)
@@ -362,3 +362,15 @@ def test_queries_and_passages_are_read_before_a_ranker_does(policy: Policy) -> N
 
 def test_a_harmless_request_says_nothing_of_the_guard(redacting: House) -> None:
     assert "X-Guard" not in redacting.post("/v1/chat/completions", said("hello")).headers
+
+
+def test_words_of_a_text_that_the_policy_changes_are_not_told() -> None:
+    redacts = Policy(*[Rules.every(Action.REDACT)] * 3)
+    body = {"model": "fake-embedder", "attention": {"level": "summary"}}
+    with serving(lambda _: services(), oversight=Oversight(policy=redacts)) as url:
+        refused = httpx.post(f"{url}/v1/embeddings", json=body | {"input": f"pay {CARD} now"})
+        told = httpx.post(f"{url}/v1/embeddings", json=body | {"input": "pay now"})
+    assert refused.status_code == 400
+    assert "policy changed the text" in refused.text
+    assert CARD not in refused.text
+    assert told.json()["data"][0]["attention"]["words"]

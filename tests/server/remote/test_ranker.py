@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Iterator
@@ -25,14 +26,15 @@ from cynosure.engine.wire.messages import (
     Shares,
 )
 from cynosure.server.remote.link import EngineLink
-from cynosure.server.remote.ranker import BlockingRanker
+from cynosure.server.remote.ranker import BlockingRanker, RemoteRanker
 from cynosure.server.remote.supervisor import Supervisor
+from cynosure.server.services import ScoreKind
 
 LABELS = ("relevant", "answers", "no_answer")
 CARD = ModelCard(
     "ranker", ModelRole.CLASSIFIER, "X", "folder", "float32", 10, None, max_tokens=512, labels=LABELS
 )
-SHARES = Shares(((0, 3), (4, 9)), (0.25, 0.5), 0.25)
+SHARES = Shares(((0, 2), (4, 8), (8, 9)), (0.25, 0.375, 0.125), 0.25)
 
 
 class Linked(Supervisor):
@@ -47,8 +49,8 @@ class Linked(Supervisor):
 
 
 @pytest.fixture
-def asked() -> Iterator[tuple[BlockingRanker, list[Call]]]:
-    """The ranker, and what the engine was asked; texts of `long` are too long for it."""
+def linked() -> Iterator[tuple[Linked, list[Call]]]:
+    """A link, and what the engine was asked over it; texts of `long` are too long for it."""
     ours, theirs = socket.socketpair()
     link = EngineLink(Channel(ours, CALLS, REPLIES))
     engine: Channel[Reply, Call] = Channel(theirs, REPLIES, CALLS)
@@ -68,11 +70,18 @@ def asked() -> Iterator[tuple[BlockingRanker, list[Call]]]:
     threads = [threading.Thread(target=link.read), threading.Thread(target=answer)]
     for thread in threads:
         thread.start()
-    yield BlockingRanker("ranker@1:float32", CARD, Linked(link)), heard
+    yield Linked(link), heard
     engine.close()
     for thread in threads:
         thread.join(5)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def asked(linked: tuple[Linked, list[Call]]) -> tuple[BlockingRanker, list[Call]]:
+    """The ranker, and what the engine was asked."""
+    supervisor, heard = linked
+    return BlockingRanker("ranker@1:float32", CARD, supervisor), heard
 
 
 def test_it_says_of_itself_what_the_search_checks(asked: tuple[BlockingRanker, list[Call]]) -> None:
@@ -103,3 +112,15 @@ def test_what_was_attended_to_is_asked_with_the_question(asked: tuple[BlockingRa
     (call,) = heard
     assert isinstance(call, Attend)
     assert (call.model, call.text, call.question) == ("ranker", "so it is", "how?")
+
+
+def test_words_are_told_to_whoever_waits_on_the_loop(linked: tuple[Linked, list[Call]]) -> None:
+    supervisor, heard = linked
+    ranker = RemoteRanker(CARD, ScoreKind.NUMBERS, supervisor)
+    told = asyncio.run(ranker.attended("how?", "so, thus."))
+    assert [(word.start, word.end) for word in told.words] == [(0, 2), (4, 8)]
+    assert told.words[1].weight == 1.0
+    assert (told.sink_share, told.num_tokens) == (0.25, 3)
+    (call,) = heard
+    assert isinstance(call, Attend)
+    assert (call.text, call.question) == ("so, thus.", "how?")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cynosure.cache import PageStore
-from cynosure.core.errors import CynosureError, EmptyInput, InputError
+from cynosure.core.errors import CynosureError, EmptyInput, EngineBusy, InputError
 from cynosure.engine.constraints import Constraint
 from cynosure.engine.encoding import Rows
 from cynosure.engine.grammar.matching import Compiled
@@ -122,10 +122,13 @@ class ModelPool:
             NotFound: no model has that name, or the model no such adapter.
             InputError: the model does not generate, or the request is not of it.
             InputTooLong: prompt and answer would be longer than the model takes.
-            EngineBusy: the pool was closed, or too many constraints wait to be compiled.
+            EngineBusy: the pool was closed, too many constraints wait to be compiled, or the model of a
+                background request is not loaded.
         """
         entry = self._generator(name)
         check_by_card(request, entry.described)
+        if request.is_background and not self._residency.cards()[name].is_loaded:
+            raise EngineBusy(f"{name} is not loaded, and nothing is loaded for the background. Ask it first.")
         request, give_back = self._adapters.lend(name, request)
 
         def heard(event: Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from cynosure.core.errors import InputError
 from cynosure.engine.watch import DENIED, MAX_SEGMENTS, BiasRun, Watchable, WatchSpec
@@ -18,13 +19,24 @@ from cynosure.insight import (
     default_heads,
     shares_by_part,
 )
+from cynosure.insight.audit_summary import AuditSummary
+from cynosure.insight.citations import CitationRule
+from cynosure.insight.profile import HeadProfile
+from cynosure.insight.trace_level import TraceLevel
+from cynosure.server.answers.call_gate import CallGate, ungated
 from cynosure.server.answers.continuation import Placed
+from cynosure.server.answers.focus import FocusTeller, is_judged, rule_of
+from cynosure.server.answers.said_tokens import SaidTokens
+from cynosure.server.answers.sentence_citations import CitationTeller, citable, citation_rule
+from cynosure.server.answers.sentence_risks import RiskTeller
+from cynosure.server.guard_notes import GuardNotes
 from cynosure.server.schemas.attention import (
     AttendedSegment,
     AttendedToken,
     Attention,
     AttentionCoverage,
     AttentionParam,
+    CitationAudits,
     SegmentSource,
 )
 from cynosure.server.services import CompletionModel, Generation
@@ -44,15 +56,33 @@ class Watched:
     segments: PromptSegments
     choice: HeadChoice
     watchable: Watchable
+    profile: HeadProfile | None = None
+    cited_by: CitationRule | None = None
+    audits: AuditSummary | None = None
+
+    @property
+    def reading(self) -> Reading:
+        """The same for whoever reads what the answer attended to."""
+        return Reading(self.segments, self.choice, self.watchable.num_heads, profile=self.profile)
 
 
 class AttentionPlan:
     """What a request asks of attention, for one of its prompts."""
 
     def __init__(
-        self, model: CompletionModel, param: AttentionParam | None, segments: Callable[[], PromptSegments]
+        self,
+        model: CompletionModel,
+        param: AttentionParam | None,
+        segments: Callable[[], PromptSegments],
+        calls: GuardNotes | None = None,
     ) -> None:
         """Find what is named; segments are made where something is asked.
+
+        Args:
+            model: The model.
+            param: What the request asks.
+            segments: Makes the parts of the prompt.
+            calls: Where calls of functions are noted that are stopped; None where the answer may hold none.
 
         Raises:
             InputError: nothing of the prompt has a name that is given, or the model can't be watched.
@@ -61,31 +91,48 @@ class AttentionPlan:
         self._watched: Watched | None = None
         self._reading: Reading | None = None
         is_always = model.watching.is_always and model.watchable is not None
-        if param is None and not is_always:
+        rule = rule_of(model, param, calls is not None)
+        self._gate: Callable[[], CallGate | None] = ungated
+        if param is None and not is_always and rule is None:
             return
         found = segments()
         if param is not None:
             self._bias = _bias_of(param, found)
-            self._watched = None if param.level == "off" else _watched(model, param, found)
+            is_told = param.level != "off" or param.citations is not None
+            self._watched = _watched(model, param, found) if is_told else None
+        is_judged_here = rule is not None and is_judged(rule, model, param, found)
         if self._watched is not None:
-            watched = self._watched
-            self._reading = Reading(watched.segments, watched.choice, watched.watchable.num_heads)
-        elif is_always and len(found.parts) < MAX_SEGMENTS:
+            self._reading = self._watched.reading
+        elif is_judged_here or (is_always and len(found.parts) < MAX_SEGMENTS):
             assert model.watchable is not None
             choice = model.watching.choice or default_choice(model.watchable)
-            self._reading = Reading(found, choice, model.watchable.num_heads, is_asked=False)
+            self._reading = Reading(
+                found, choice, model.watchable.num_heads, is_asked=False, profile=model.watching.profile
+            )
+        if self._reading is not None and param is not None and param.trace is not None:
+            self._reading = replace(self._reading, trace=TraceLevel.of(param.trace))
+        if is_judged_here:
+            assert self._reading is not None
+            assert rule is not None
+            assert calls is not None
+            self._gate = partial(CallGate, self._reading, rule, calls)
 
     def applied(self, asked: Generation) -> Generation:
         """Ask for it; what the server watches on its own account gives way where it would refuse."""
         asked = replace(asked, bias=self._bias)
         reading = self._reading
-        if reading is None or (not reading.is_asked and asked.page_selection is not None):
+        gives_way = self._gate is ungated and reading is not None and not reading.is_asked
+        if reading is None or (gives_way and asked.page_selection is not None):
             return asked
         every = 1 if self._watched is None else self._watched.param.every or 1
         folds = tuple(group.weights for group in reading.choice.groups)
         num_parts = len(reading.segments.parts)
         spec = WatchSpec(reading.choice.heads, reading.segments.runs, num_parts, every, folds)
         return replace(asked, watch=spec, reading=reading)
+
+    def gate(self) -> CallGate | None:
+        """What judges the calls of one answer, where they are; each needs its own."""
+        return self._gate()
 
     def teller(self) -> AttentionTeller | None:
         """What tells of one answer; each needs its own."""
@@ -101,16 +148,38 @@ class AttentionTeller:
         self._parts = [part for part in watched.segments.parts if part.is_callers]
         self._tally = Tally(len(self._parts))
         self._num_tokens = 0
+        self._said = SaidTokens()
+        self._risk = RiskTeller(watched.reading)
+        self._focus = FocusTeller(watched.reading)
+        rule = watched.cited_by
+        self._citations = None if rule is None else CitationTeller(watched.reading, rule)
+        self._reads_sentences = self._risk.has_model or rule is not None
+
+    def hear(self, text: str) -> None:
+        """Take what is said next: what is told of sentences counts in its code points."""
+        if self._reads_sentences:
+            self._said.hear(text)
 
     def piece(self, placed: Iterable[Placed], *, is_last: bool = False) -> Attention | None:
         """Count tokens and tell of them; with the last, of all. None where there is nothing to tell."""
+        placed = list(placed)
+        if self._reads_sentences:
+            self._said.add(placed)
         told = [token for one in placed if (token := self._token(one)) is not None]
-        if not is_last:
-            return Attention(tokens=told) if told else None
-        whole = self._whole()
-        if told and self._watched.param.level != "summary":
-            whole.tokens = told
-        return whole
+        level = self._watched.param.level
+        piece = self._whole() if is_last else Attention()
+        if told and level != "off" and (level != "summary" or not is_last):
+            piece.tokens = told
+        if is_last and level != "off":
+            self._risk.tell(piece, self._said)
+            self._focus.tell(piece)
+        if self._citations is not None:
+            cited = self._citations.ended(self._said, is_last=is_last)
+            if cited or is_last:
+                piece.citations = cited
+            if is_last and self._watched.audits is not None:
+                piece.audits = CitationAudits(**vars(self._watched.audits))
+        return piece if piece.model_fields_set else None
 
     def _token(self, placed: Placed) -> AttendedToken | None:
         if placed.token.token_id is None:
@@ -121,6 +190,8 @@ class AttentionTeller:
             return None
         shares = shares_by_part(self._watched.segments, attended.masses, attended.sink, attended.entropy_bits)
         self._tally.add(shares)
+        if placed.token.text.strip():
+            self._focus.add(shares, attended.folds)
         return AttendedToken(index=index, mass=self._masses(shares), **_others(shares))
 
     def _masses(self, shares: TokenShares) -> dict[str, float]:
@@ -138,8 +209,8 @@ class AttentionTeller:
         told = AttentionCoverage(
             heads=coverage.heads, layers=coverage.layers, tokens=coverage.tokens, reason=coverage.reason
         )
-        if mean is None:
-            return Attention(level=watched.param.level, num_tokens=0, coverage=told)
+        if mean is None or watched.param.level == "off":
+            return Attention(level=watched.param.level, num_tokens=self._tally.num_tokens, coverage=told)
         told_of = zip(watched.segments.parts, watched.segments.num_tokens, strict=True)
         counts = [count for part, count in told_of if part.is_callers]
         segments = [
@@ -196,7 +267,11 @@ def _watched(model: CompletionModel, param: AttentionParam, segments: PromptSegm
     )
     if param.level == "topk":
         segments = segments.by_sentence(MIN_SENTENCE_TOKENS, MAX_PARTS)
-    return Watched(param, segments, choice, model.watchable)
+    if param.citations is not None:
+        segments = citable(segments, MAX_PARTS)
+    rule = citation_rule(model, param.citations)
+    audits = None if model.watching.audits is None else model.watching.audits.summary(model.name)
+    return Watched(param, segments, choice, model.watchable, model.watching.profile, rule, audits)
 
 
 def default_choice(watchable: Watchable) -> HeadChoice:

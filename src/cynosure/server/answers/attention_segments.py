@@ -16,6 +16,7 @@ PROMPT = "prompt"
 DOCUMENT_NAMES = ("doc", "document")
 DOCUMENT = "document"
 
+_TITLE = re.compile(r"documents\[\d+\]\.title")
 _MESSAGE, _PART = re.compile(r"messages\[(\d+)\]"), re.compile(r"content\[(\d+)\]")
 
 
@@ -93,7 +94,8 @@ def _part(segment: Segment, name: str | None, taken: dict[str, int]) -> PromptPa
     message, part = _MESSAGE.match(segment.path), _PART.search(segment.path)
     called = name or segment.name
     return PromptPart(
-        id=_unique(called, taken),
+        # A document is its text; its title is called the same, and is another part.
+        id=f"{called}.title" if _TITLE.fullmatch(segment.path) else _unique(called, taken),
         name=called,
         role=_role(called, segment.kind),
         message=None if message is None else int(message.group(1)),

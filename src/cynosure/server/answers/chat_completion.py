@@ -9,7 +9,7 @@ from contextlib import aclosing
 
 from cynosure.models.chat.answer import Part, Said, Thought
 from cynosure.models.chat.tool_calls import ToolCall
-from cynosure.server.answers.attention import AttentionPlan
+from cynosure.server.answers.attention import AttentionPlan, AttentionTeller
 from cynosure.server.answers.chat_turn import ChatTurn, Spoken
 from cynosure.server.answers.continuation import Placed, ids_of
 from cynosure.server.answers.grounding import GroundingTeller
@@ -26,6 +26,7 @@ from cynosure.server.schemas.chat import (
     ChatRequest,
     ChunkChoice,
 )
+from cynosure.server.schemas.citations import AnswerCitation, MessageAnnotation, UrlCitation
 from cynosure.server.schemas.completions import PromptTokensDetails, Usage
 from cynosure.server.services import CompletionModel, Token
 from cynosure.server.stream import Blank, Event
@@ -113,9 +114,9 @@ class ChatAnswer:
         return interleaved([self._heard(place, turn) for place, turn in enumerate(self._turns)])
 
     def _heard(self, place: int, turn: ChatTurn) -> AsyncGenerator[Spoken]:
-        """What one turn says; where it quotes, whoever tells of that listens."""
-        quotes = self._quotes[place]
-        return turn.spoken() if quotes is None else _overheard(turn, quotes)
+        """What one turn says; whoever tells of quotes, or of sentences, listens."""
+        listeners = [one for one in (self._quotes[place], self._tellers[place]) if one is not None]
+        return _overheard(turn, listeners) if listeners else turn.spoken()
 
     def _choice(self, place: int, heard: Sequence[Spoken]) -> ChatChoice:
         parts = [part for spoken in heard for part in spoken.parts]
@@ -159,9 +160,31 @@ class ChatAnswer:
         told = None if teller is None else teller.piece(tokens, is_last=is_last)
         if told is not None:
             to.attention = told
+            if told.citations:
+                message = to.message if isinstance(to, ChatChoice) else to.delta
+                message.annotations = self._annotations(told.citations)
         quotes = self._quotes[place]
         if is_last and quotes is not None:
             to.grounding = quotes.report
+        stopped = self._turns[place].stopped_call
+        if is_last and stopped is not None:
+            to.stopped_call = stopped
+
+    def _annotations(self, citations: Sequence[AnswerCitation]) -> list[MessageAnnotation]:
+        """Citations as OpenAI's clients show them; a document without an address has its segment's name."""
+        named = zip(self._body.document_names, self._body.documents or (), strict=True)
+        titles = {name: (one.title or name, one.url or name) for name, one in named}
+        return [
+            MessageAnnotation(
+                url_citation=UrlCitation(
+                    start_index=citation.start, end_index=citation.end, title=title, url=url
+                )
+            )
+            for citation in citations
+            for title, url in dict.fromkeys(
+                titles.get(source.id, (source.id, source.id)) for source in citation.sources
+            )
+        ]
 
     def _chunk(self, choices: list[ChunkChoice], usage: Usage | None = None) -> Mapping[str, object]:
         chunk = ChatChunk(
@@ -187,12 +210,14 @@ class ChatAnswer:
         )
 
 
-async def _overheard(turn: ChatTurn, quotes: GroundingTeller) -> AsyncGenerator[Spoken]:
+async def _overheard(
+    turn: ChatTurn, listeners: Sequence[GroundingTeller | AttentionTeller]
+) -> AsyncGenerator[Spoken]:
     async with aclosing(turn.spoken()) as coming:
         async for spoken in coming:
-            for part in spoken.parts:
-                if isinstance(part, Said):
-                    quotes.hear(part.text)
+            said = "".join(part.text for part in spoken.parts if isinstance(part, Said))
+            for listener in listeners:
+                listener.hear(said)
             yield spoken
 
 

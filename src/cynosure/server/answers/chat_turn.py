@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from starlette.concurrency import run_in_threadpool
@@ -13,10 +13,13 @@ from cynosure.core.errors import UnknownOption
 from cynosure.models.chat.answer import AnswerReader, Part, Said, Thought
 from cynosure.models.chat.format import ChatFormat, Tool
 from cynosure.models.chat.prompt import ChatPrompt, Message
+from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.models.chat.tool_offer import ToolOffer
 from cynosure.server.answers.answer_form import constrained
+from cynosure.server.answers.call_gate import CallGate, ungated
 from cynosure.server.answers.continuation import Continuation, Piece, Placed
 from cynosure.server.answers.siblings import continued
+from cynosure.server.schemas.stopped_call import StoppedCall
 from cynosure.server.services import CompletionModel, Generation
 from cynosure.server.stop_text import StopText
 
@@ -43,6 +46,8 @@ class ChatTurn:
     num_prompt_tokens: int
     text: Continuation
     reader: AnswerReader
+    gate: CallGate | None = None
+    _held: tuple[Placed, ...] = field(default=(), init=False, repr=False)
 
     @property
     def stop(self) -> StopText:
@@ -62,7 +67,14 @@ class ChatTurn:
     @property
     def finish(self) -> Finish:
         """Why it ended; known at the end."""
+        if self.stopped_call is not None:
+            return "content_filter"
         return "tool_calls" if self.reader.num_calls and self.text.end == "stop" else self.text.end
+
+    @property
+    def stopped_call(self) -> StoppedCall | None:
+        """Why the call was not handed out that ended the answer; None where none was stopped."""
+        return None if self.gate is None else self.gate.stopped
 
     async def begin(self) -> None:
         """Wait until the first token is there; what fails before it fails here."""
@@ -76,14 +88,37 @@ class ChatTurn:
                     yield part
 
     async def spoken(self) -> AsyncGenerator[Spoken]:
-        """What is final, as it comes, with its tokens; they do not wait where text may still be a call."""
+        """What is final, as it comes, with its tokens.
+
+        They do not wait where text may still be a call, save where calls are judged: then nothing of one is
+        heard before it was.
+        """
         async with aclosing(self.text.pieces()) as pieces:
             async for together in pieces:
-                for spoken in _merged([self._spoken(piece) for piece in together]):
+                for spoken in _merged(self._passed([self._spoken(piece) for piece in together])):
                     yield spoken
+                if self.stopped_call is not None:
+                    return
         rest = self.reader.finish()
-        if rest:
-            yield Spoken(tuple(rest), (), self.num_tokens)
+        if rest or self._held:
+            for spoken in self._passed([Spoken(tuple(rest), (), self.num_tokens)], is_end=True):
+                yield spoken
+
+    def _passed(self, coming: Sequence[Spoken], *, is_end: bool = False) -> list[Spoken]:
+        """What may be heard: tokens without a part wait until it is known what they were chosen for."""
+        if self.gate is None:
+            return list(coming)
+        passed = []
+        for spoken in coming:
+            self._held += spoken.tokens
+            calls = [part for part in spoken.parts if isinstance(part, ToolCall)]
+            if calls and not self.gate.passes(self._held):
+                before = spoken.parts[: spoken.parts.index(calls[0])]
+                return [*passed, *([Spoken(before, (), spoken.num_chosen)] if before else [])]
+            if spoken.parts or is_end:
+                tokens, self._held = self._held, ()
+                passed.append(Spoken(spoken.parts, tokens, spoken.num_chosen))
+        return passed
 
     def _spoken(self, piece: Piece) -> Spoken:
         return Spoken(tuple(self.reader.push(piece.text)), piece.tokens, piece.num_chosen)
@@ -164,10 +199,11 @@ async def begin_turn(
     tools: Sequence[Tool] | ToolOffer,
     stops: Sequence[str],
     asked: Generation,
+    gate_of: Callable[[], CallGate | None] = ungated,
 ) -> ChatTurn:
     """Have one answer begun; what is wrong with constraint or prompt shows while a status can say so."""
     offer = tools if isinstance(tools, ToolOffer) else ToolOffer.of(tools)
-    [turn] = await begin_turns(model, prompt, offer, [StopText(stops)], asked)
+    [turn] = await begin_turns(model, prompt, offer, [StopText(stops)], asked, gate_of)
     return turn
 
 
@@ -177,8 +213,9 @@ async def begin_turns(
     offer: ToolOffer,
     stops: Sequence[StopText],
     asked: Generation,
+    gate_of: Callable[[], CallGate | None] = ungated,
 ) -> list[ChatTurn]:
-    """Have as many answers begun as there are `stops`, each drawn by itself.
+    """Have as many answers begun as there are `stops`, each drawn by itself and with a gate of its own.
 
     The first must be read before the others, or beside them.
     """
@@ -187,7 +224,13 @@ async def begin_turns(
     await model.prepare(asked.sampling)
     names = sorted(offer.callable_names)
     return [
-        ChatTurn(model.name, len(prompt.token_ids), Continuation(tokens, stop), chat.reader(prompt, names))
+        ChatTurn(
+            model.name,
+            len(prompt.token_ids),
+            Continuation(tokens, stop),
+            chat.reader(prompt, names),
+            gate_of(),
+        )
         for tokens, stop in zip(continued(model, asked, len(stops)), stops, strict=True)
     ]
 

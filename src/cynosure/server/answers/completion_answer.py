@@ -54,6 +54,11 @@ class _Sequence:
     said: list[Piece] = field(default_factory=list)
 
     @property
+    def listeners(self) -> list[GroundingTeller | AttentionTeller]:
+        """Who is told what is said."""
+        return [one for one in (self.quotes, self.teller) if one is not None]
+
+    @property
     def mean_logprob(self) -> float:
         """How likely its tokens are, by token."""
         return self.sum_logprobs / max(1, self.text.num_tokens)
@@ -117,9 +122,9 @@ class CompletionAnswer:
     def _pieces(self) -> AsyncGenerator[tuple[int, tuple[Piece, ...]]]:
         return interleaved(
             [
-                sequence.text.pieces()
-                if sequence.quotes is None
-                else _overheard(sequence.text, sequence.quotes)
+                _overheard(sequence.text, sequence.listeners)
+                if sequence.listeners
+                else sequence.text.pieces()
                 for sequence in self._sequences
             ]
         )
@@ -238,11 +243,14 @@ def _segments(
     return token_segments(token_ids)
 
 
-async def _overheard(text: Continuation, quotes: GroundingTeller) -> AsyncGenerator[tuple[Piece, ...]]:
+async def _overheard(
+    text: Continuation, listeners: Sequence[GroundingTeller | AttentionTeller]
+) -> AsyncGenerator[tuple[Piece, ...]]:
     async with aclosing(text.pieces()) as coming:
         async for pieces in coming:
-            for piece in pieces:
-                quotes.hear(piece.text)
+            said = "".join(piece.text for piece in pieces)
+            for listener in listeners:
+                listener.hear(said)
             yield pieces
 
 

@@ -100,8 +100,10 @@ class ResponseWriter:
                 for part in spoken.parts:
                     if isinstance(part, Thought):
                         self._num_reasoning_tokens = spoken.num_chosen
-                    elif self._quotes is not None and isinstance(part, Said):
-                        self._quotes.hear(part.text)
+                    elif isinstance(part, Said):
+                        for listener in (self._quotes, self._teller):
+                            if listener is not None:
+                                listener.hear(part.text)
                     for event in self._add(part):
                         yield event
         is_whole = self._turn.finish not in ("length", "content_filter")
@@ -134,6 +136,7 @@ class ResponseWriter:
             body.attention = self._teller.piece(self._heard, is_last=True)
         if self._quotes is not None:
             body.grounding = self._quotes.report
+        body.stopped_call = turn.stopped_call
         body.status = "completed" if is_whole else "incomplete"
         body.completed_at = int(time.time()) if is_whole else None
         if not is_whole:

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 from starlette.concurrency import run_in_threadpool
 
-from cynosure.core.errors import NotFound
+from cynosure.core.errors import InputError, NotFound
 from cynosure.engine.constraints import Constraint, ConstraintKind
 from cynosure.engine.sampling import SamplingParams
 from cynosure.guard import Action, Places, Policy
+from cynosure.insight import Evidence
+from cynosure.insight.focus_rule import FocusRule
 from cynosure.models.chat.format import ChatFormat
 from cynosure.retrieval.library import Filter
 from cynosure.server.guarded.prompt import GuardedPrompts
@@ -87,6 +89,10 @@ class GuardedEmbedder:
         """As the model does."""
         return await self._model.embed(await self._screening.inputs(texts, "input"), tenant)
 
+    async def attended(self, text: str, tenant: str = "") -> Evidence:
+        """As the model does, of a text that the policy leaves as it is."""
+        return await self._model.attended(await _unchanged(self._screening, text), tenant)
+
     def text_of(self, token_ids: Sequence[int]) -> str:
         """As the model does; the text is read by `embed`."""
         return self._model.text_of(token_ids)
@@ -111,6 +117,22 @@ class GuardedRanker:
         return await self._model.score(
             [tuple(shown[text] for text in reading) for reading in readings], tenant
         )
+
+    async def attended(self, query: str, text: str, tenant: str = "") -> Evidence:
+        """As the model does, of a text that the policy leaves as it is."""
+        (asked,) = await self._screening.inputs([query], "input")
+        return await self._model.attended(asked, await _unchanged(self._screening, text), tenant)
+
+
+async def _unchanged(screening: Screening, text: str) -> str:
+    """The text; what was attended to is told by places in it, and they are the caller's own."""
+    (shown,) = await screening.inputs([text], "input")
+    if shown != text:
+        raise InputError(
+            "attention is told by places in a text, and this server's policy changed the text. Leave "
+            "attention out."
+        )
+    return shown
 
 
 class GuardedStore:
@@ -201,6 +223,10 @@ class GuardedCompleter(StandIn):
     def __init__(self, model: CompletionModel, screening: Screening) -> None:
         """Stand before a model."""
         super().__init__(model)
+        calls = screening.policy.calls
+        if calls.min_focus is not None:
+            rule = FocusRule(calls.min_focus, passes_unwatched=calls.unwatched is Action.ALLOW)
+            self.watching = replace(self.watching, calls=rule)
         self._screening = screening
         #: Prompts whose texts were decided on; any other is spelled out first.
         self._known: set[tuple[int, ...]] = set()

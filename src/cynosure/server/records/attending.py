@@ -9,18 +9,24 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 
 from cynosure.insight import AttentionReport, Reading, ReadToken, ReportSink, shares_by_part, tell_all
+from cynosure.insight.audit_summary import KnowsAudits
 from cynosure.server.services import CompletionModel, Generation, Services, Token, Tokens
 from cynosure.server.stand_in import StandIn
 from cynosure.server.visit import Visit
 
 
-def attending(services: Services, visit: Visit, route: str) -> Services:
-    """The same services for one request, whose watched answers are told when they end."""
+def attending(services: Services, visit: Visit, route: str, audits: KnowsAudits | None = None) -> Services:
+    """The same services for one request, whose watched answers are told when they end.
+
+    `audits` knows how far citations have held, for answers that cite.
+    """
     if not services.report_sinks:
         return services
     indices = count()
     completers: dict[str, CompletionModel] = {
-        name: AttendedCompleter(model, _Desk(visit, route, services.report_sinks, lambda: next(indices)))
+        name: AttendedCompleter(
+            model, _Desk(visit, route, services.report_sinks, audits, lambda: next(indices))
+        )
         for name, model in services.completers.items()
     }
     return replace(services, completers=completers)
@@ -33,6 +39,7 @@ class _Desk:
     visit: Visit
     route: str
     sinks: Sequence[ReportSink]
+    audits: KnowsAudits | None
     next_index: Callable[[], int]
 
 
@@ -51,6 +58,7 @@ class AttendedCompleter(StandIn):
     def __init__(self, model: CompletionModel, desk: _Desk) -> None:
         """Stand before a model."""
         super().__init__(model)
+        self.watching = replace(model.watching, audits=desk.audits)
         self._desk = desk
 
     def complete(self, asked: Generation, tenant: str = "") -> Tokens:
@@ -77,6 +85,7 @@ class AttendedCompleter(StandIn):
                 prompt_ids=asked.token_ids,
                 tokens=tuple(notes.tokens),
                 finish=notes.finish,
+                bias=asked.bias,
             )
             tell_all(self._desk.sinks, report)
 

@@ -155,6 +155,7 @@ class _Answer:
             first_token_s=None if first_s is None else round(first_s - visit.arrived_s, 4),
             guard=visit.guard.by_kind(),
             error=visit.error,
+            read=visit.read,
         )
 
 

@@ -69,7 +69,7 @@ class Journal:
                 visit.status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers[REQUEST_ID] = headers[OTHER_REQUEST_ID] = visit.request_id
-                if visit.guard.counts:
+                if visit.guard.told():
                     headers[GUARD] = visit.guard.told()
             elif not message.get("more_body", False):
                 is_answered = True

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from cynosure.engine.report import RequestReport
 from cynosure.engine.sampling import SamplingParams
+from cynosure.insight import Evidence
 from cynosure.observe.metrics import Finish, ModelMetrics, ServingMetrics
 from cynosure.server.access.limits import Clock
 from cynosure.server.services import (
@@ -73,6 +74,16 @@ class MeteredEmbedder:
             self._visit.account.spend(num_tokens)
         return found
 
+    async def attended(self, text: str, tenant: str = "") -> Evidence:
+        """As the model does; the text is read a second time, and paid for."""
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        found = await self._model.attended(text, self._visit.tenant)
+        self._metrics.read(found.num_tokens)
+        if self._visit.account is not None:
+            self._visit.account.spend(found.num_tokens)
+        return found
+
     def text_of(self, token_ids: Sequence[int]) -> str:
         """As the model does."""
         return self._model.text_of(token_ids)
@@ -102,6 +113,16 @@ class MeteredRanker:
         self._metrics.read(num_tokens)
         if self._visit.account is not None:
             self._visit.account.spend(num_tokens)
+        return found
+
+    async def attended(self, query: str, text: str, tenant: str = "") -> Evidence:
+        """As the model does; the text is read a second time, and paid for."""
+        assert not tenant, "who is served was settled when the request was admitted"
+        assert self._visit.tenant is not None, "nobody was admitted"
+        found = await self._model.attended(query, text, self._visit.tenant)
+        self._metrics.read(found.num_tokens)
+        if self._visit.account is not None:
+            self._visit.account.spend(found.num_tokens)
         return found
 
 

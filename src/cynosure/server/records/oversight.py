@@ -1,12 +1,16 @@
-"""Say who watches what is served: the guard, the audit log, spans. Watches nothing itself."""
+"""Say who watches what is served: the guard, the audit log, spans, drift, traces. Watches nothing itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from cynosure.guard import Policy
+from cynosure.insight.auditor import AuditorSettings
 from cynosure.observe.spans import SpanWriter
 from cynosure.server.records.audit_writer import AuditWriter
+from cynosure.server.records.drift_board import DriftBoard
+from cynosure.server.records.sentinels import SentinelPrompt
+from cynosure.server.records.trace_keeper import TraceKeeper
 
 
 @dataclass(frozen=True)
@@ -16,9 +20,15 @@ class Oversight:
     policy: Policy | None = field(default_factory=Policy)
     audit: AuditWriter | None = None
     spans: SpanWriter | None = None
+    drift: DriftBoard | None = None
+    sentinels: tuple[SentinelPrompt, ...] = ()
+    auditor: AuditorSettings | None = None
+    traces: TraceKeeper | None = None
 
     def close(self) -> None:
         """Write what waits to be written."""
+        if self.traces is not None:
+            self.traces.close()
         if self.audit is not None:
             self.audit.close()
         if self.spans is not None:

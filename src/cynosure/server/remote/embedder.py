@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from cynosure.core.errors import InputError
 from cynosure.engine.pool.card import ModelCard
 from cynosure.engine.wire.messages import Attend, Embed, Rows, Shares
+from cynosure.insight import Evidence, folded_evidence
 from cynosure.models.text.tokenizer import Tokenizer
 from cynosure.server.remote.supervisor import Supervisor
 from cynosure.server.services import Vectors
@@ -40,6 +41,12 @@ class RemoteEmbedder:
         future = self._supervisor.link.call(lambda number: Embed(number, self.name, asked, tenant))
         rows: Rows = await asyncio.wrap_future(future)
         return Vectors(rows.values, rows.token_counts)
+
+    async def attended(self, text: str, tenant: str = "") -> Evidence:
+        """The words that it attends to; raises as `embed` does."""
+        future = self._supervisor.link.call(lambda number: Attend(number, self.name, text))
+        shares: Shares = await asyncio.wrap_future(future)
+        return folded_evidence(text, shares)
 
     def text_of(self, token_ids: Sequence[int]) -> str:
         """The text that is read as these ids, with or without the special ones.

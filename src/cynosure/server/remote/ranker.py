@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 from cynosure.engine.pool.card import ModelCard
 from cynosure.engine.wire.messages import Attend, Rows, Score, Shares
+from cynosure.insight import Evidence, folded_evidence
 from cynosure.server.remote.supervisor import Supervisor
 from cynosure.server.services import ScoreKind, Scores
 
@@ -37,6 +38,12 @@ class RemoteRanker:
         future = self._supervisor.link.call(lambda number: Score(number, self.name, asked, tenant))
         rows: Rows = await asyncio.wrap_future(future)
         return Scores(rows.values, rows.token_counts)
+
+    async def attended(self, query: str, text: str, tenant: str = "") -> Evidence:
+        """The words that it attends to from a query; raises as `score` does, and where it reads texts apart."""
+        future = self._supervisor.link.call(lambda number: Attend(number, self.name, text, query))
+        shares: Shares = await asyncio.wrap_future(future)
+        return folded_evidence(text, shares)
 
 
 class BlockingRanker:

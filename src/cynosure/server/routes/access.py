@@ -17,7 +17,11 @@ from cynosure.server.answers.keeping import keeping
 from cynosure.server.errors import RETRY_AFTER_S
 from cynosure.server.guarded.guarding import guarded
 from cynosure.server.records.attending import attending
+from cynosure.server.records.attention_audits import AttentionAudits
+from cynosure.server.records.attention_desk import AttentionDesk, TimedSinks
 from cynosure.server.records.metering import metered
+from cynosure.server.records.sentinels import Sentinels
+from cynosure.server.records.trace_keeper import TraceKeeper
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.runtime import Progress, Runtime
 from cynosure.server.services import Services
@@ -42,6 +46,27 @@ def visits_of(request: Request) -> VisitStore:
     visits = request.app.state.visits
     assert isinstance(visits, VisitStore)
     return visits
+
+
+def desk_of(request: Request) -> AttentionDesk:
+    """Where what answers attended to is counted and compared."""
+    desk = request.app.state.desk
+    assert isinstance(desk, AttentionDesk)
+    return desk
+
+
+def sentinels_of(request: Request) -> Sentinels:
+    """What asks frozen prompts again."""
+    sentinels = request.app.state.sentinels
+    assert isinstance(sentinels, Sentinels)
+    return sentinels
+
+
+def traces_of(request: Request) -> TraceKeeper:
+    """What is kept of what answers attended to."""
+    traces = request.app.state.traces
+    assert isinstance(traces, TraceKeeper)
+    return traces
 
 
 def note_end_user(request: Request, name: str) -> None:
@@ -70,6 +95,7 @@ async def _ready(request: Request) -> Services:
     visit = visit_of(request)
     visits_of(request).add(visit)
     assert visit.tenant is not None, "nobody was admitted"
+    sentinels_of(request).passed(services)
     generated = request.app.state.generated
     assert isinstance(generated, GeneratedIds)
     if services.library is not None:
@@ -78,8 +104,12 @@ async def _ready(request: Request) -> Services:
     policy = request.app.state.policy
     # The guard stands before who keeps tokens: what it changes is not what was generated.
     safe = kept if policy is None else guarded(kept, visit, policy)
+    desk, audits = desk_of(request), request.app.state.audits
+    assert isinstance(audits, AttentionAudits | None)
+    audited = () if audits is None else (audits,)
+    sinks = TimedSinks((desk, traces_of(request), *audited, *safe.report_sinks), desk.metrics)
     # What is put down of answers is what leaves.
-    return attending(safe, visit, route_of(request.scope))
+    return attending(replace(safe, report_sinks=(sinks,)), visit, route_of(request.scope), audits)
 
 
 async def _meters(request: Request) -> ServingMetrics:

@@ -11,7 +11,7 @@ from cynosure.server.answers.chat_completion import ChatAnswer
 from cynosure.server.answers.chat_turn import begin_turns, build_prompt, chat_of, room_after
 from cynosure.server.answers.reasoning_switch import reasoning_variables
 from cynosure.server.presence import while_present
-from cynosure.server.routes.access import Ready, known_query, note_end_user
+from cynosure.server.routes.access import Ready, known_query, note_end_user, visit_of
 from cynosure.server.schemas.chat import ChatCompletion, ChatRequest
 from cynosure.server.stream import event_stream
 
@@ -31,10 +31,11 @@ async def create_chat_completion(
     # What is reproducible depends on nothing that was asked before.
     from_text = body.is_reproducible
     prompt = await build_prompt(model, body.turns, offer.tools, variables, from_text=from_text)
-    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, body.segment_names))
+    notes = visit_of(request).guard if offer.callable_names else None
+    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, body.segment_names), notes)
     asked = attention.applied(body.asked(prompt.token_ids, body.sampling(room_after(model, prompt))))
     stops = [body.stop_text for _ in range(body.n or 1)]
-    turns = await begin_turns(model, prompt, offer, stops, asked)
+    turns = await begin_turns(model, prompt, offer, stops, asked, attention.gate)
     answer = ChatAnswer(model, body, prompt.token_ids, turns, attention)
     if not body.stream:
         return await while_present(request, answer.whole())

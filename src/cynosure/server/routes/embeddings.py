@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from jaxtyping import Float32
 
 from cynosure.core.errors import UnknownOption
+from cynosure.server.answers.evidence import INPUTS, check_few, evidence_of_vectors
 from cynosure.server.routes.access import Ready, known_query, note_end_user
 from cynosure.server.schemas.embeddings import (
     Embedding,
@@ -33,6 +34,9 @@ async def create_embeddings(body: EmbeddingsRequest, request: Request, services:
             f"dimensions is {body.dimensions}; {model.name} gives {model.dim} and is not trained to be cut. "
             f"Leave it out, or send {model.dim}."
         )
+    watched = body.attention is not None and body.attention.level != "off"
+    if watched:
+        check_few(len(body.items), *INPUTS)
     vectors: list[Float32[np.ndarray, " dim"]] = []
     num_tokens = 0
     for start in range(0, len(body.items), TEXTS_PER_JOB):
@@ -42,9 +46,11 @@ async def create_embeddings(body: EmbeddingsRequest, request: Request, services:
         num_tokens += sum(found.token_counts)
         if await request.is_disconnected():
             break
+    texts = [item if isinstance(item, str) else model.text_of(item) for item in body.items[: len(vectors)]]
+    told = await evidence_of_vectors(model, texts) if watched else [None] * len(vectors)
     data = [
-        Embedding(index=index, embedding=_written(vector, body.encoding_format))
-        for index, vector in enumerate(vectors)
+        Embedding(index=index, embedding=_written(vector, body.encoding_format), attention=evidence)
+        for index, (vector, evidence) in enumerate(zip(vectors, told, strict=True))
     ]
     usage = EmbeddingsUsage(prompt_tokens=num_tokens, total_tokens=num_tokens)
     return EmbeddingsResponse(data=data, model=model.name, usage=usage)

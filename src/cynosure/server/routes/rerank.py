@@ -6,6 +6,7 @@ import uuid
 
 from fastapi import APIRouter, Depends
 
+from cynosure.server.answers.evidence import RANKED, check_few, evidence_of_ranks
 from cynosure.server.answers.ranking import relevance
 from cynosure.server.routes.access import Ready, known_query
 from cynosure.server.schemas.rerank import (
@@ -38,9 +39,17 @@ async def rerank_v2(body: RerankRequest, services: Ready) -> RerankResponse:
 
 async def _ranked(body: RerankRequest, services: Services, version: Version) -> RerankResponse:
     texts = body.texts
+    is_watched = body.attention is not None and body.attention.level != "off"
+    if is_watched:
+        check_few(min(len(texts), body.top_n or len(texts)), *RANKED)
     found = await relevance(services, body.model, [(body.query, text) for text in texts])
     order = sorted(range(len(texts)), key=lambda index: -found.scores[index])[: body.top_n]
     results = [RankedDocument(index=index, relevance_score=found.scores[index]) for index in order]
+    if is_watched:
+        ranked = [texts[index] for index in order]
+        told = await evidence_of_ranks(services, body.model, body.query, ranked)
+        for result, evidence in zip(results, told, strict=True):
+            result.attention = evidence
     if body.return_documents:
         for result in results:
             result.document = DocumentBody(text=texts[result.index])

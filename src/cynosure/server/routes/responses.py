@@ -68,10 +68,11 @@ async def create_response(
     turns, passages = (turns, []) if search is None else (search.before_question(turns), search.passages)
     prompt = await build_prompt(model, turns, offer.tools, variables, from_text=body.is_reproducible)
     names = {} if search is None else search.names
-    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, names))
+    notes = visit_of(request).guard if offer.callable_names else None
+    attention = AttentionPlan(model, body.attention, lambda: chat_segments(prompt, names), notes)
     sampling = body.sampling(room_after(model, prompt), passages)
     turn = await begin_turn(
-        model, prompt, offer, [], attention.applied(body.asked(prompt.token_ids, sampling))
+        model, prompt, offer, [], attention.applied(body.asked(prompt.token_ids, sampling)), attention.gate
     )
     is_kept, quoted = body.store is not False, body.quoted(passages)
     told = Told(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from cynosure.engine.watch import MAX_BIAS, MAX_HEADS
+from cynosure.server.schemas.citations import AnswerCitation, CitationsParam
 from cynosure.server.schemas.wire import Count0, Count1, Piece, Text, WireRequest
 
 MAX_EVERY, MAX_TOP_K, MAX_NAMED, MAX_SPANS = 1024, 64, 64, 200
@@ -34,6 +35,8 @@ NamedSegment = Annotated[Text, Field(min_length=1, max_length=120)]
 #: A layer and a query head in it.
 Head = Annotated[list[Count0], Field(min_length=2, max_length=2)]
 Level = Literal["off", "summary", "topk", "full"]
+#: How much is kept of an answer (`insight/trace_level.py`).
+TraceWord = Literal["off", "L0", "L1", "L2", "L3"]
 
 
 class SegmentBias(WireRequest):
@@ -47,7 +50,10 @@ class AttentionParam(WireRequest):
     """What is to be told of attention, and what is changed of it.
 
     `summary` tells how much each segment was attended to, `topk` adds the most attended ones by token, and
-    `full` all of them. `bias` and `deny` hold for the whole prompt and answer, whatever is told.
+    `full` all of them. `bias` and `deny` hold for the whole prompt and answer, whatever is told. `trace` is the
+    most that may be kept of it for later; the server's own level is never passed. `citations` are told at every
+    level. With `tool_focus_min`, calls of functions are handed out only where the tokens that they were written in
+    had at least that focus on trusted instructions.
     """
 
     level: Level = "off"
@@ -56,9 +62,14 @@ class AttentionParam(WireRequest):
     top_k: Annotated[int, Field(ge=1, le=MAX_TOP_K)] | None = None
     bias: Annotated[list[SegmentBias], Field(max_length=MAX_NAMED)] | None = None
     deny: Annotated[list[NamedSegment], Field(max_length=MAX_NAMED)] | None = None
+    trace: TraceWord | None = None
+    tool_focus_min: Annotated[float, Field(ge=0, le=1)] | None = None
+    citations: CitationsParam | None = None
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> AttentionParam:
+        if self.citations is not None and (self.chosen_heads is not None or (self.every or 1) > 1):
+            raise ValueError("citations read the profile's heads at each token: leave heads and every out")
         if self.level == "off" and (self.heads is not None or self.every is not None):
             raise ValueError("heads and every say what is watched, and level is off")
         if self.top_k is not None and self.level != "topk":
@@ -135,6 +146,19 @@ class AttendedToken(BaseModel):
     entropy_bits: float
 
 
+class AttendedSentence(Piece):
+    """A sentence of the answer, in code points of what it says, and how likely it is not grounded.
+
+    `risk` is the chance that documents and results of tools did not tell it, among answers like those that the
+    model's profile was fitted on; null where the answer is not like them, and `risk_unknown_reason` says why.
+    """
+
+    start: int
+    end: int
+    risk: float | None
+    risk_unknown_reason: str | None = None
+
+
 class AttentionCoverage(BaseModel):
     """Which share of all heads, of all layers and of the answer's tokens was watched, and why it is these."""
 
@@ -144,10 +168,31 @@ class AttentionCoverage(BaseModel):
     reason: str
 
 
+class CitationAudits(BaseModel):
+    """How far this model's citations have held, of those that were put to the test since its start.
+
+    In an audit the cited part is taken away: the citation held if its sentence is then less likely, by more than
+    where another part is. `mean_drop_nats` is by how much, on average; `rank_correlation` is that of scores and
+    such drops. `is_alarmed`: fewer hold than should, beyond doubt.
+    """
+
+    num: int
+    held: float
+    mean_drop_nats: float
+    rank_correlation: float | None
+    is_alarmed: bool
+
+
 class Attention(Piece):
     """What an answer attended to; a piece of a stream has its tokens alone, the last one all else.
 
-    The masses of segments, sink, template and what was generated sum to 1.
+    Where a document or a tool's answer is in the prompt, `focus` says how far trusted instructions were attended to,
+    from 0 to 1: their share, or, where `focus_is_fitted`, by weights of the profile, which may also tell how likely
+    such a part holds an instruction of its own (`injection`).
+
+    The masses of segments, sink, template and what was generated sum to 1. Where the model's profile was fitted
+    for it, `sentences` have a risk, and `risk` is the largest that is known; null where none is. `citations` come
+    in a stream when their sentence has ended.
     """
 
     level: Level | None = None
@@ -158,4 +203,11 @@ class Attention(Piece):
     entropy_bits: float | None = None
     num_tokens: int | None = None
     coverage: AttentionCoverage | None = None
+    citations: list[AnswerCitation] | None = None
+    audits: CitationAudits | None = None
+    focus: float | None = None
+    focus_is_fitted: bool | None = None
+    injection: float | None = None
+    risk: float | None = None
+    sentences: list[AttendedSentence] | None = None
     tokens: list[AttendedToken] | None = None

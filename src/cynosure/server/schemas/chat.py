@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -15,12 +16,15 @@ from cynosure.models.chat.format import Tool
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.attention import Attention, AttentionParam, SegmentName
+from cynosure.server.schemas.citations import MessageAnnotation
 from cynosure.server.schemas.completions import Usage
 from cynosure.server.schemas.generation import GenerationFields
-from cynosure.server.schemas.grounding import Grounding, GroundingReport, QuotedTexts
+from cynosure.server.schemas.grounding import DOCUMENT, Grounding, GroundingReport, QuotedTexts
+from cynosure.server.schemas.stopped_call import StoppedCall
 from cynosure.server.schemas.wire import Count1, Never, NoPicture, Piece, Text, Whole, WireRequest
 
 MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, MAX_CALLS, MAX_VARIABLES = 2048, 256, 128, 128, 16
+MAX_DOCUMENTS, MAX_TITLE, MAX_ANNOTATIONS = 200, 500, 4096
 
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 #: A field that clients send and nobody here reads, with the values that say nothing.
@@ -77,7 +81,7 @@ class ChatMessage(WireRequest):
     refusal: None = None
     audio: None = None
     function_call: None = None
-    annotations: Nothing = None
+    annotations: Annotated[list[MessageAnnotation], Field(max_length=MAX_ANNOTATIONS)] | None = None
 
     @model_validator(mode="after")
     def _fields_fit_the_role(self) -> ChatMessage:
@@ -115,6 +119,15 @@ class ChatMessage(WireRequest):
         )
 
 
+class DocumentParam(WireRequest):
+    """A text to answer from; `id` names it, for `attention` to speak of as `doc:ID`, else its number does."""
+
+    text: Annotated[Text, Field(min_length=1)]
+    title: Annotated[Text, Field(min_length=1, max_length=MAX_TITLE)] | None = None
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
+    url: Annotated[Text, Field(max_length=2048)] | None = None
+
+
 class FunctionParam(WireRequest):
     """A function that is offered; arguments of a `strict` one follow its parameters to the letter."""
 
@@ -149,15 +162,42 @@ class Conversation(WireRequest):
         Annotated[dict[Text, bool | Whole | float | Text], Field(max_length=MAX_VARIABLES)] | None
     ) = None
 
+    documents: Annotated[list[DocumentParam], Field(min_length=1, max_length=MAX_DOCUMENTS)] | None = None
+
+    @model_validator(mode="after")
+    def _documents_have_a_question(self) -> Conversation:
+        if self.documents is not None:
+            names = self.document_names
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise ValueError(f"two documents are called {twice!r}")
+            if not any(message.role == "user" for message in self.messages):
+                raise ValueError("documents are shown before what the user says last, and no message is his")
+        return self
+
+    @property
+    def document_names(self) -> list[str]:
+        """What segments call the documents."""
+        return [f"{DOCUMENT}:{one.id or at}" for at, one in enumerate(self.documents or ())]
+
     @property
     def turns(self) -> list[Message]:
-        """The messages, with where each text stands in the request."""
-        return [message.turn(f"messages[{at}]") for at, message in enumerate(self.messages)]
+        """The messages, documents before what the user says last, with where each text stands in the request."""
+        turns = [message.turn(f"messages[{at}]") for at, message in enumerate(self.messages)]
+        if self.documents is not None:
+            last = max(at for at, turn in enumerate(turns) if turn.role == "user")
+            turns[last] = replace(turns[last], texts=(*_shown(self.documents), *turns[last].texts))
+        return turns
 
     @property
     def segment_names(self) -> dict[str, str]:
-        """What the caller calls parts of his messages, by where they stand."""
-        return {
+        """What the caller calls parts of his messages, and documents, by where they stand."""
+        documents = {
+            f"documents[{at}].{field}": name
+            for at, name in enumerate(self.document_names)
+            for field in ("title", "text")
+        }
+        return documents | {
             f"messages[{at}].content[{place}].text": part.segment
             for at, message in enumerate(self.messages)
             if isinstance(message.content, list)
@@ -169,6 +209,14 @@ class Conversation(WireRequest):
     def offered(self) -> list[Tool]:
         """The functions that the model may call."""
         return [tool.tool for tool in self.tools or []]
+
+
+def _shown(documents: Sequence[DocumentParam]) -> Iterator[CallerText]:
+    """Documents as texts of a message, each behind its title."""
+    for at, document in enumerate(documents):
+        if document.title is not None:
+            yield CallerText(document.title, f"documents[{at}].title", at)
+        yield CallerText(document.text, f"documents[{at}].text", at)
 
 
 class NamedFunction(WireRequest):
@@ -233,6 +281,7 @@ class ChatRequest(Conversation, GenerationFields):
             for part in message.content
             if part.segment is not None
         ]
+        named += zip(self.document_names, (one.text for one in self.documents or ()), strict=True)
         how = 'Give a part of a message a segment, "doc:1" say, or send texts.'
         return QuotedTexts.of(self.grounding, named, how)
 
@@ -284,6 +333,7 @@ class AnswerMessage(Piece):
     refusal: None = None
     reasoning_content: str | None = None
     tool_calls: list[Call] | None = None
+    annotations: list[MessageAnnotation] | None = None
 
 
 class TopLogprob(BaseModel):
@@ -319,6 +369,7 @@ class ChatChoice(Piece):
     finish_reason: FinishReason
     token_ids: list[int] | None = None
     attention: Attention | None = None
+    stopped_call: StoppedCall | None = None
     grounding: GroundingReport | None = None
 
 
@@ -343,6 +394,7 @@ class ChunkChoice(Piece):
     finish_reason: FinishReason | None
     token_ids: list[int] | None = None
     attention: Attention | None = None
+    stopped_call: StoppedCall | None = None
     grounding: GroundingReport | None = None
 
 

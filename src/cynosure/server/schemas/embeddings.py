@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
 from cynosure.server.schemas.end_user import EndUserFields
+from cynosure.server.schemas.evidence import EvidenceBody, EvidenceParam
 from cynosure.server.schemas.wire import Count0, Count1, Text
 
 MAX_INPUTS = 2048
@@ -23,6 +24,7 @@ class EmbeddingsRequest(EndUserFields):
     input: Text | Texts | TokenIds | ManyTokenIds
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Count1 | None = None
+    attention: EvidenceParam | None = None
 
     @property
     def items(self) -> list[str | list[int]]:
@@ -35,11 +37,19 @@ class EmbeddingsRequest(EndUserFields):
 
 
 class Embedding(BaseModel):
-    """One vector: numbers, or base64 of its little-endian float32 bytes."""
+    """One vector: numbers, or base64 of its little-endian float32 bytes; and what it attended to, where asked."""
 
     object: Literal["embedding"] = "embedding"
     index: int
     embedding: list[float] | str
+    attention: EvidenceBody | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told = handler(self)
+        if self.attention is None:
+            told.pop("attention")
+        return told
 
 
 class EmbeddingsUsage(BaseModel):

@@ -12,29 +12,16 @@ from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.models.chat.tool_offer import ToolChoice, ToolOffer
 from cynosure.server.schemas.attention import Attention, AttentionParam
 from cynosure.server.schemas.chat import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS, FunctionName
+from cynosure.server.schemas.citations import CitationsParam
 from cynosure.server.schemas.end_user import EndUserName
+from cynosure.server.schemas.message_documents import CacheControl, DocumentBlock, Location, TextBlock
+from cynosure.server.schemas.stopped_call import StoppedCall
 from cynosure.server.schemas.treatment import TreatmentFields
 from cynosure.server.schemas.wire import Count1, Never, NoPicture, Piece, Text, WireRequest
 
 MAX_STOPS = 8
 
 Stop = Annotated[Text, Field(min_length=1, max_length=200)]
-
-
-class CacheControl(WireRequest):
-    """Asks that what was read so far be kept; it is anyway, as long as memory lasts: no time is promised."""
-
-    type: Literal["ephemeral"]
-    ttl: None = None
-
-
-class TextBlock(WireRequest):
-    """A piece of what is said."""
-
-    type: Literal["text"]
-    text: Text
-    citations: None = None
-    cache_control: CacheControl | None = None
 
 
 class ThinkingBlock(WireRequest):
@@ -68,12 +55,19 @@ class ToolResultBlock(WireRequest):
 
 
 Block: TypeAlias = Annotated[
-    TextBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock, Field(discriminator="type"), NoPicture
+    TextBlock | DocumentBlock | ThinkingBlock | ToolUseBlock | ToolResultBlock,
+    Field(discriminator="type"),
+    NoPicture,
 ]
 
 
 #: Who may send a block; anybody may send text.
-_OWNERS = {ThinkingBlock: "assistant", ToolUseBlock: "assistant", ToolResultBlock: "user"}
+_OWNERS = {
+    ThinkingBlock: "assistant",
+    ToolUseBlock: "assistant",
+    ToolResultBlock: "user",
+    DocumentBlock: "user",
+}
 
 
 class MessageParam(WireRequest):
@@ -100,6 +94,8 @@ class MessageParam(WireRequest):
             where = f"{path}.content[{at}]"
             if isinstance(block, TextBlock):
                 texts.append(CallerText(block.text, f"{where}.text"))
+            elif isinstance(block, DocumentBlock):
+                texts += block.texts(where)
             elif isinstance(block, ThinkingBlock):
                 thought = CallerText(block.thinking, f"{where}.thinking")
             elif isinstance(block, ToolUseBlock):
@@ -163,6 +159,12 @@ class CountRequest(WireRequest):
     cache_control: CacheControl | None = None
 
     @model_validator(mode="after")
+    def _all_documents_are_cited_or_none(self) -> CountRequest:
+        if len({document.is_cited for _, document in self.documents}) > 1:
+            raise ValueError("citations are enabled on some documents: enable them on all, or on none")
+        return self
+
+    @model_validator(mode="after")
     def _the_last_turn_is_not_the_model_s(self) -> CountRequest:
         if self.messages[-1].role == "assistant":
             raise ValueError("the last message is the assistant's, and to go on with it is not served")
@@ -179,6 +181,25 @@ class CountRequest(WireRequest):
             if self.system is None
             else [Message("system", "system", _texts(self.system, "system")), *turns]
         )
+
+    @property
+    def documents(self) -> list[tuple[str, DocumentBlock]]:
+        """The documents of all messages, each with where it stands."""
+        return [
+            (f"messages[{at}].content[{place}]", block)
+            for at, message in enumerate(self.messages)
+            if isinstance(message.content, list)
+            for place, block in enumerate(message.content)
+            if isinstance(block, DocumentBlock)
+        ]
+
+    @property
+    def segment_names(self) -> dict[str, str]:
+        """What segments call the texts of documents, by their paths."""
+        names: dict[str, str] = {}
+        for number, (where, document) in enumerate(self.documents):
+            names |= document.names(where, number)
+        return names
 
     @property
     def offer(self) -> ToolOffer:
@@ -226,6 +247,14 @@ class MessagesRequest(CountRequest, TreatmentFields):
         return "" if self.metadata is None else self.metadata.user_id or ""
 
     @property
+    def watched(self) -> AttentionParam | None:
+        """What is to be told of attention, citations of documents among it."""
+        if not any(document.is_cited for _, document in self.documents):
+            return self.attention
+        asked = self.attention or AttentionParam()
+        return asked if asked.citations else asked.model_copy(update={"citations": CitationsParam()})
+
+    @property
     def sampling(self) -> SamplingParams:
         """What the engine is asked."""
         given = self.model_dump(include={"temperature", "top_p", "top_k"}, exclude_none=True)
@@ -247,11 +276,12 @@ class MessagesUsage(BaseModel):
     output_tokens: int
 
 
-class TextContent(BaseModel):
-    """What the model says."""
+class TextContent(Piece):
+    """What the model says; where documents are cited, a sentence with citations is a block."""
 
-    type: Literal["text"] = "text"
+    type: Literal["text"]
     text: str
+    citations: list[Location] | None = None
 
 
 class ThinkingContent(BaseModel):
@@ -283,6 +313,7 @@ class MessageBody(Piece):
     stop_sequence: str | None
     usage: MessagesUsage
     attention: Attention | None = None
+    stopped_call: StoppedCall | None = None
 
 
 def _texts(content: str | list[TextBlock], path: str) -> tuple[CallerText, ...]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer
 
+from cynosure.server.schemas.evidence import EvidenceBody, EvidenceParam
 from cynosure.server.schemas.wire import Count1, Never, Text, WireRequest, Zero
 
 MAX_DOCUMENTS = 1000
@@ -44,6 +45,7 @@ class RerankRequest(WireRequest):
     truncation: Never | None = None
     relevant_spans: RelevantSpans | None = None
     priority: Zero | None = None
+    attention: EvidenceParam | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -58,11 +60,12 @@ class DocumentBody(BaseModel):
 
 
 class RankedDocument(BaseModel):
-    """A document by its place in the request; its text only where it was asked for."""
+    """A document by its place in the request; its text, and what was attended to in it, where asked for."""
 
     index: int
     relevance_score: float
     document: DocumentBody | None = None
+    attention: EvidenceBody | None = None
 
     @model_serializer(mode="wrap")
     def _without_unset(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

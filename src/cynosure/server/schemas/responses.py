@@ -25,6 +25,7 @@ from cynosure.server.schemas.file_search import (
 )
 from cynosure.server.schemas.grounding import Grounding, GroundingReport, QuotedTexts
 from cynosure.server.schemas.response_input import InputItem, InputItems, MessageItem, Status, asked_turns
+from cynosure.server.schemas.stopped_call import StoppedCall
 from cynosure.server.schemas.treatment import TreatmentFields
 from cynosure.server.schemas.wire import Count1, Metadata, Never, Text, WireRequest
 
@@ -363,6 +364,7 @@ class ResponseBody(BaseModel):
     truncation: Literal["disabled"] = "disabled"
     usage: ResponseUsage | None = None
     attention: Attention | None = None
+    stopped_call: StoppedCall | None = None
     grounding: GroundingReport | None = None
 
 
