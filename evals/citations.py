@@ -231,16 +231,20 @@ def measured(folder: Path, seeds: Sequence[int]) -> dict[str, object]:
         )
     first, learned = judgements["learned"], ways.pop("learned")
     print(learned["top1_by_wording_and_length"])
-    shuffled = [_top1(ways.pop(f"shuffled_{number}")) for number in range(NUM_SHUFFLES)]
+    shuffled = [ways.pop(f"shuffled_{number}") for number in range(NUM_SHUFFLES)]
     kinds = sorted({one.kind for one in first})
     return {
-        "citation_top1": _top1(learned),
-        "citation_gain_over_mean": _top1(learned) - _top1(ways["mean_of_heads"]),
+        "citation_top1": _number(learned, "top1"),
+        "citation_gain_over_mean": _gain(learned, ways["mean_of_heads"], "top1"),
+        "citation_gain_over_mean_by_document": _gain(learned, ways["mean_of_heads"], "top1_by_document"),
+        "gold_cited_gain_over_mean": _gain(learned, ways["mean_of_heads"], "gold_cited"),
         "abstains": learned["abstains"],
         "learned": learned,
         "baselines": ways,
-        "control_shuffled_top1_mean": float(np.mean(shuffled)),
-        "control_shuffled_top1_min": min(shuffled),
+        "control_shuffled": {
+            name: float(np.mean([_number(one, name) for one in shuffled]))
+            for name in ("top1", "top1_by_document", "gold_cited")
+        },
         "num_prompts": len(answers),
         "num_prompts_by_kind": {kind: sum(one.kind == kind for one in first) for kind in kinds},
         "right_answers": share([one for one in first if one.gold is not None], lambda one: one.is_right),
@@ -251,10 +255,14 @@ def measured(folder: Path, seeds: Sequence[int]) -> dict[str, object]:
     }
 
 
-def _top1(way: Mapping[str, object]) -> float:
-    value = way["top1"]
+def _number(way: Mapping[str, object], name: str) -> float:
+    value = way[name]
     assert isinstance(value, float)
     return value
+
+
+def _gain(way: Mapping[str, object], over: Mapping[str, object], name: str) -> float:
+    return _number(way, name) - _number(over, name)
 
 
 def _is_number(value: object) -> bool:
@@ -264,12 +272,12 @@ def _is_number(value: object) -> bool:
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help="write results/insight_citations.json")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the model is, or is to be trained")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where the model is, or is to be kept")
     parser.add_argument("--rehearse", action="store_true", help="judge prompts that are not held out")
     options = parser.parse_args(arguments)
     seeds = REHEARSED if options.rehearse else HELD_OUT_SEEDS[:NUM_JUDGED]
     with tempfile.TemporaryDirectory() as scratch:
-        metrics = measured(options.keep or Path(scratch) / NAME, seeds)
+        metrics = measured((options.keep or Path(scratch)) / NAME, seeds)
     if options.write and not options.rehearse:
         print(write_result("insight_citations", metrics, COMMAND))
 

@@ -125,3 +125,13 @@ def test_an_answer_can_be_held_to_quotes_which_are_told(told: Browser) -> None:
     quoted = areas[int(place[1])][int(place[2]) : int(place[3])]
     assert quoted
     assert answer.startswith(quoted)
+
+
+def test_an_answer_leads_to_its_trace(told: Browser) -> None:
+    assert told.texts(".told .to-trace") == ["Open its trace"] * 2
+    told.click(".told .to-trace")
+    told.wait(lambda: told.is_shown(".trace .heat"))
+    assert re.match(r"tokens 0–11 of 12", told.texts(".ribbon-place")[0])
+    told.back()
+    told.wait(lambda: told.is_shown(".told"))
+    assert len(told.texts(".told")) == 2

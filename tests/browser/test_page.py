@@ -131,7 +131,7 @@ def test_nothing_runs_over_the_edge(browser: Browser, url: str, name: str, schem
     browser.open(f"{url}/#search?q=sort" if name == "search" else asked)
     ready = {
         "ask": "#source", "search": "#view-search .card", "code": "#text", "inspect": ".setting",
-        "traces": ".request-table",
+        "traces": ".requests .scroller",
     }[name]  # fmt: skip
     browser.wait(lambda: browser.is_shown(ready))
     if name == "code":

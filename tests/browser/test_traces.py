@@ -9,10 +9,21 @@ import pytest
 
 from cynosure.insight.trace_level import TraceLevel
 from cynosure.server.records.oversight import Oversight
+from cynosure.server.schemas.drift import (
+    Alarm,
+    ChartDrift,
+    DriftBoard,
+    DriftReference,
+    FeatureDrift,
+    ModelDrift,
+    Quantiles,
+    SentinelDrift,
+)
+from tests.browser.page_timing import draw_trace, scroll_ribbon
 from tests.browser.webdriver import END, ENTER, LEFT, RIGHT, Browser
 from tests.server.fakes import services, serving
 from tests.server.keyrings import ANNA, guarded
-from tests.server.told_traces import DOCUMENTS, keeper
+from tests.server.told_traces import CREATED_S, DOCUMENTS, keeper
 
 pytestmark = pytest.mark.browser
 
@@ -28,6 +39,15 @@ const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.hei
 let count = 0;
 for (let at = 3; at < data.length; at += 4) count += data[at] > 0;
 return count / (canvas.width * canvas.height);
+"""
+#: The colour in which a head is drawn: layer and head are its arguments.
+HEAD = """
+const canvas = document.querySelector('.heads');
+const scale = devicePixelRatio, size = Math.min(20, (canvas.clientWidth - 30) / 12);
+const [x, y] = [30 + (arguments[1] + 0.5) * size, (arguments[0] + 0.5) * size];
+const read = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true});
+read.drawImage(canvas, -Math.floor(x * scale), -Math.floor(y * scale));
+return [...read.getImageData(0, 0, 1, 1).data];
 """
 #: Colours as people see them who lack a kind of cone (Machado, Oliveira and Fernandes 2009, severity 1).
 SEEN = """
@@ -65,43 +85,38 @@ window.shifts = 0; window.moved = [];
 new PerformanceObserver(list => list.getEntries().forEach(one => { window.shifts += one.value; }))
   .observe({type: 'layout-shift'});
 """
-#: Draw 100,000 tokens and go along them by a tenth of the view each frame, as a reader does who scrolls.
-LONG = """
-const {TraceModel} = await import('/static/traces/model.js');
-const {Ribbon} = await import('/static/traces/ribbon.js');
-const [rows, parts] = [100000, 16];
-const share = (at, seed) => ((at * seed * 7919) % 997) / 997 / (parts + 3);
-const column = seed => Float32Array.from({length: rows}, (_, at) => share(at, seed));
-const told = {mass: Array.from({length: parts}, (_, at) => column(at + 1)),
-  generated_mass: column(17), template_mass: column(18), sink_mass: column(19)};
-const answer = {tokens: {completion: rows}, watched: Array.from({length: rows}, (_, at) => at),
-  segments: Array.from({length: parts}, (_, at) => ({id: `document:${at}`, role: 'document', num_tokens: 9})),
-  groups: {all: told}};
-const host = document.body.appendChild(document.createElement('div'));
-host.style.width = '1000px';
-const ribbon = new Ribbon(() => {});
-host.append(ribbon.root);
-const begun = performance.now();
-ribbon.show(new TraceModel(answer), 'all');
-const first = performance.now() - begun;
-ribbon.see(0, 5000);
-const draws = [], frames = [];
-let before = await new Promise(requestAnimationFrame);
-for (let at = 0; at < 120; at += 1) {
-  ribbon.see(ribbon.start + 500, ribbon.end + 500);
-  const start = performance.now();
-  ribbon.draw();
-  draws.push(performance.now() - start);
-  const now = await new Promise(requestAnimationFrame);
-  frames.push(now - before);
-  before = now;
-}
-const isMoved = ribbon.start === 60000 && ribbon.end === 65000;
-const nodes = host.querySelectorAll('*').length;
-host.remove();
-const sorted = list => list.sort((a, b) => a - b);
-return {first, isMoved, nodes, draw: sorted(draws)[60], worst: sorted(draws)[119], frame: sorted(frames)[60]};
+
+BOARD = """
+const {driftBoard} = await import('/static/traces/drift_board.js');
+document.querySelector('main').append(driftBoard(arguments[0], ''));
+await new Promise(done => requestAnimationFrame(() => setTimeout(done, 50)));
 """
+
+
+def moved_board() -> DriftBoard:
+    """A board with one model, whose documents are attended to less than they were."""
+    before = Quantiles(p05=0.3, p25=0.38, p50=0.41, p75=0.45, p95=0.5, mean=0.41)
+    now = Quantiles(p05=0.1, p25=0.2, p50=0.22, p75=0.26, p95=0.3, mean=0.22)
+    chart = ChartDrift(up=0.0, down=12.0, limit=10.0)
+    moved = FeatureDrift(
+        name="document_mass", title="Document share", unit="share", reference=before, window=now, psi=0.312,
+        wasserstein=1.9, chart=chart, adwin=None, is_alarm=True, strata=[], history=[0.41, 0.4, 0.3, 0.22],
+    )  # fmt: skip
+    alarm = Alarm(
+        since=CREATED_S, at_answer=512, kind="feature", name="document_mass", message="documents get less",
+        ended=None,
+    )  # fmt: skip
+    reference = DriftReference(
+        made=CREATED_S, num_answers=2000, digest="d", heads="h", is_kept=True, false_alarms=1.0
+    )
+    frozen = SentinelDrift(id="s", state="moved", distance=0.2, limit=0.01, num_answers=3)
+    model = ModelDrift(
+        model="house-lm", state="alarm", num_answers=600, num_left_out=0, num_window=200, reference=reference,
+        alarm=alarm, past_alarms=[], features=[moved], joint=[], sentinels=[frozen],
+    )  # fmt: skip
+    return DriftBoard(
+        window=200, history_every=50, min_reference=200, adwin=False, num_dropped=0, models=[model]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +151,9 @@ def test_a_trace_is_coloured_by_what_was_attended_to(browser: Browser, traces: s
     drawn = browser.run(DRAWN, ".heat")
     assert isinstance(drawn, float)
     assert drawn > 0.5
-    assert browser.run(DRAWN, ".heads") != 0
+    # The head map: a head that is watched has another colour than one that is not.
+    watched, other = (browser.run(HEAD, *place) for place in ((6, 3), (6, 4)))
+    assert watched != other == browser.run(HEAD, 0, 0)
     page = str(browser.run("return document.body.textContent"))
     assert "attended to" in page
     assert not re.search(r"becaus[e] of", page)
@@ -250,7 +267,13 @@ def test_all_answers_are_sorted_filtered_and_opened(browser: Browser, traces: st
     drawn = browser.run(DRAWN, ".fleet > .chart")
     assert drawn == pytest.approx(1, abs=0.15)
     assert "document 4" in browser.texts(".role-legend")[0]
-    tiles = dict(zip(browser.texts(".tile-title"), browser.texts(".tile strong"), strict=True))
+    shown = browser.run(
+        "return [...document.querySelectorAll('.tile:not([hidden])')].map(t => t.innerText.split('\\n'))"
+    )
+    assert isinstance(shown, list)
+    tiles = {title: number for title, number, *_ in shown}
+    assert "grounding risk" in browser.texts(".fleet")[0]
+    assert "Grounding risk" not in tiles
     assert tiles["Requests running"] == "0"
     assert re.match(r"\d+%", tiles["To sinks"])
     browser.run("document.querySelector('.request-table .id a').click()")
@@ -293,10 +316,25 @@ def test_who_is_no_operator_is_told_so_and_sees_his_own(browser: Browser) -> Non
         browser.type("#key", ANNA + ENTER)
         browser.wait(lambda: "No answer is kept yet" in browser.texts(STATUS)[0])
         assert "admin" in browser.texts(".drift")[0]
-        assert "admin" in browser.texts(".fleet > .citation:not(.times)")[0]
+        assert "admin" in browser.texts(".fleet")[0]
         assert not browser.is_shown("#view-traces .failure")
         browser.run("sessionStorage.clear()")
         browser.log()  # Chromium notes each 401 and 403
+
+
+def test_the_drift_board_tells_what_moved(browser: Browser, traces: str) -> None:
+    browser.open(traces)
+    browser.run(BOARD, moved_board().model_dump(mode="json"))
+    assert browser.texts("main > .drift h3") == ["house-lm: has shifted"]
+    assert "documents get less" in browser.texts(".alarm-text")[0]
+    cells = browser.run(
+        "return [...document.querySelectorAll('.drift-table tbody tr > *')].map(c => c.textContent)"
+    )
+    assert isinstance(cells, list)
+    assert cells[:6] == ["Document share", "0.410", "0.220", "0.312", "1.900", "120%"]
+    assert browser.run("return document.querySelector('.drift-table tbody tr').className") == "alarm"
+    assert browser.run(DRAWN, ".drift-table .chart") != 0
+    assert "1 frozen prompts are answered again and again: 1 have moved" in browser.texts("main > .drift")[0]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -335,11 +373,12 @@ def test_colours_of_parts_are_told_apart_by_every_sight(browser: Browser, traces
 
 
 def test_a_thousand_tokens_are_drawn_and_a_hundred_thousand_scrolled(browser: Browser, traces: str) -> None:
-    """Bounds are several times what a quiet machine takes; `docs/draw_page.py` writes the figures."""
+    """Bounds are several times what a quiet machine takes; `evals/page.py` writes the figures."""
     opened(browser, traces, "?id=req-long")
-    told = browser.run(LONG)
-    assert isinstance(told, dict)
-    assert told["isMoved"]
-    assert told["nodes"] < 20
-    assert told["first"] < 1500
-    assert told["draw"] < 50
+    short, told = draw_trace(browser, "req-long"), scroll_ribbon(browser)
+    assert short.num_tokens >= 1000
+    assert short.draw_ms < 500
+    assert told.is_at_the_end
+    assert told.num_nodes < 20
+    assert told.first_ms < 1500
+    assert told.draw_ms < 50

@@ -1,4 +1,4 @@
-"""Stand in for a model that answers from one of its sources, with heads whose work is known. Asserts nothing."""
+"""Stand in for a model that answers from a source, with heads whose work is known. Asserts nothing."""
 
 from __future__ import annotations
 

@@ -43,9 +43,8 @@ def test_the_head_that_reads_gets_the_weight() -> None:
 
 def test_of_few_heads_the_best_are_kept() -> None:
     weights = fit_head_weights(seen(), max_heads=1)
-    assert [head for head, weight in zip(heads_in_order(MODEL.num_heads), weights, strict=True) if weight] == [
-        READER
-    ]
+    heads = zip(heads_in_order(MODEL.num_heads), weights, strict=True)
+    assert [head for head, weight in heads if weight] == [READER]
 
 
 def test_effects_that_were_mixed_up_teach_nothing() -> None:

@@ -20,8 +20,8 @@ def test_a_jump_is_seen() -> None:
 
 
 def test_without_the_package_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "river", None)
     monkeypatch.setitem(sys.modules, "river.drift", None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not has_adwin()
     with pytest.raises(MissingPackage, match=r"cynosure\[drift\]"):
         Adwin()

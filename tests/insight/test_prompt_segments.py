@@ -65,6 +65,12 @@ def test_short_strings_and_too_many_sentences_stay_whole(min_tokens: int, max_pa
     assert found.by_sentence(min_tokens, max_parts) == found
 
 
+def test_strings_of_other_roles_stay_whole() -> None:
+    found = by_character(TEXT)
+    assert found.by_sentence(1, 100, ["document"]) == found
+    assert found.by_sentence(1, 100, ["document", "user"]) == found.by_sentence(1, 100)
+
+
 @given(st.text(max_size=80), st.integers(0, 12))
 def test_every_token_stays_in_one_part(text: str, max_parts: int) -> None:
     plain = by_character(text)

@@ -10,6 +10,7 @@ from cynosure.insight import AttentionReport
 from cynosure.insight.trace import trace_of
 from cynosure.insight.trace_extras import trace_extras
 from cynosure.insight.trace_level import TraceLevel
+from tests.insight import test_citations
 from tests.insight.test_risk import READING, TOKENS
 
 REPORT = AttentionReport("r", 0, "", "m", "/", 0.0, READING, tuple(range(8)), tuple(TOKENS), "stop")
@@ -33,3 +34,27 @@ def test_sentences_by_their_places() -> None:
 def test_without_a_fitted_profile_nothing_is_kept() -> None:
     bare = replace(REPORT, reading=replace(READING, profile=None))
     assert trace_of(bare, TraceLevel.L2, trace_extras()).extra == {}
+
+
+def test_citations_name_parts_by_their_place_among_the_callers() -> None:
+    read = AttentionReport(
+        "r",
+        0,
+        "",
+        "m",
+        "/",
+        0.0,
+        test_citations.READING,
+        tuple(range(7)),
+        tuple(test_citations.ANSWER),
+        "stop",
+    )
+    told = trace_of(read, TraceLevel.L3, trace_extras()).extra["citations"].value
+    assert isinstance(told, list)
+    # By its place it is 1; among all parts, sink and template first, it is 3.
+    assert [(one["start"], one["end"], one["segment"]) for one in told] == [(0, 8, 1)]
+    assert all(0.5 <= one["score"] <= 1 for one in told)
+    assert "citations" not in trace_of(read, TraceLevel.L1, trace_extras()).extra
+    sentences = trace_of(read, TraceLevel.L2, trace_extras()).extra["sentences"].value
+    assert isinstance(sentences, list)
+    assert [(one["risk"], one["reason"]) for one in sentences] == [(None, None)] * 3

@@ -14,7 +14,7 @@ import pytest
 from cynosure.server.services import Services
 from tests.server.chat_models import SOURCE
 from tests.server.citing_models import SCRIPT, CitingModel, citing
-from tests.server.fakes import serving
+from tests.server.fakes import FakeStore, serving
 
 ANSWER = "".join(sentence for sentence, _ in SCRIPT)
 FOX, OWL = "All about them. Foxes are red 🦊. Some are not.", "Owls sleep by day."
@@ -38,7 +38,7 @@ def url(model: CitingModel, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     quoting, idle = (citing(tmp_path_factory.mktemp("more"), source) for source in (QUOTING, IDLE))
     quoting.name, idle.name = "quoting", "idle"
     models = {one.name: one for one in (model, quoting, idle)}
-    with serving(lambda _: Services({}, {}, models, 1_700_000_000)) as address:
+    with serving(lambda _: Services({}, {"fake-docs": FakeStore()}, models, 1_700_000_000)) as address:
         yield address
 
 
@@ -249,3 +249,23 @@ def test_citing_some_documents_alone_is_refused(url: str) -> None:
     mixed = [TEXT_DOCUMENTS[0], TEXT_DOCUMENTS[1] | {"citations": None}]
     failure = httpx.post(f"{url}/v1/messages", json=asked_of(mixed), timeout=60).json()
     assert "enable them on all, or on none" in failure["error"]["message"]
+
+
+def searched(url: str, **options: Any) -> list[dict[str, Any]]:  # noqa: ANN401
+    body = {
+        "model": "citing",
+        "input": "How?",
+        "tools": [{"type": "file_search", "vector_store_ids": ["fake-docs"]}],
+    }
+    answer = httpx.post(f"{url}/v1/responses", json=body | options, timeout=60).json()
+    [message] = [item for item in answer["output"] if item["type"] == "message"]
+    return message["content"][0]["annotations"]
+
+
+def test_responses_cite_the_files_that_sentences_are_from(url: str) -> None:
+    all_of_them = searched(url)
+    assert len(all_of_them) == 3
+    [cited] = searched(url, attention={"citations": {}})
+    assert (cited["type"], cited["index"]) == ("file_citation", len(ANSWER))
+    assert cited["file_id"] == all_of_them[0]["file_id"]
+    assert searched(url, attention={"citations": {"min_score": 1}}) == []

@@ -46,7 +46,7 @@ def model(trained: PlantedModel) -> LanguageModel:
 
 def test_it_learns(trained: PlantedModel) -> None:
     losses = trained.fitted.losses
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
     assert set(trained.exact) == {
         f"{kind}, {regime}"
         for kind in ("answerable", "unanswerable", "memorised", "conflict")

@@ -172,6 +172,8 @@ class TraceDrawing:
     def _sentences(self, columns: AnswerColumns) -> None:
         sentences = columns.answer["extra"].get("sentences") or []
         citations = columns.answer["extra"].get("citations") or []
+        if sentences:
+            self._console.print()
         for number, one in enumerate(sentences, start=1):
             said = columns.text[one["start"] : one["end"]].translate(_VISIBLE) or f"sentence {number}"
             risk = "risk unknown" if one["risk"] is None else f"risk {one['risk']:.0%}"

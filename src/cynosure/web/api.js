@@ -105,10 +105,13 @@ export async function readiness() {
   return body;
 }
 
-/** The events of a stream, as objects, until its end; a failure on the way is thrown. */
-export async function* stream(path, values, signal) {
+/**
+ * The events of a stream, as objects, until its end; a failure on the way is thrown. `onId` is told the request's id.
+ */
+export async function* stream(path, values, signal, onId = () => {}) {
   const response = await sent(path, posting({ ...values, stream: true }, signal));
   if (!response.ok) throw refusal(response, await bodyOf(response));
+  onId(response.headers.get("X-Request-Id"));
   try {
     for await (const data of events(response.body)) {
       if (data === "[DONE]") return;

@@ -47,6 +47,15 @@ export class ToldAnswer {
     this.#rest();
   }
 
+  /** Lead to the trace of the whole answer. */
+  link(address) {
+    const line = element("p", "citation", "");
+    const link = element("a", "to-trace", "Open its trace");
+    link.href = address;
+    line.append(link);
+    this.root.append(line);
+  }
+
   #write(text, shares) {
     if (!shares) return this.text.append(text);
     const best = most(this.parts, shares);

@@ -72,7 +72,7 @@ def test_where_parts_stand_and_what_they_are_called(tokenizer: Tokenizer) -> Non
     told = [(one.id, one.name, one.role, one.message, one.part) for one in found.parts if one.is_callers]
     assert told == [
         ("user:0", "user:0", "user", 0, 0),
-        ("doc:1", "doc:1", "user", 0, 1),
+        ("doc:1", "doc:1", "document", 0, 1),
         ("user:0.1", "user:0", "user", 0, 2),
         ("assistant:0", "assistant:0", "assistant", 1, 0),
         ("user:1", "user:1", "user", 2, 0),

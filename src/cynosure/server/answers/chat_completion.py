@@ -174,6 +174,8 @@ class ChatAnswer:
         """Citations as OpenAI's clients show them; a document without an address has its segment's name."""
         named = zip(self._body.document_names, self._body.documents or (), strict=True)
         titles = {name: (one.title or name, one.url or name) for name, one in named}
+        # What is drawn from a title is drawn from its document.
+        titles |= {f"{name}.title": told for name, told in titles.items()}
         return [
             MessageAnnotation(
                 url_citation=UrlCitation(

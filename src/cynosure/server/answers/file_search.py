@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from cynosure.core.errors import InputError
 from cynosure.models.chat.prompt import CallerText, Message
 from cynosure.server.answers.finding import Finding, find
+from cynosure.server.schemas.citations import AnswerCitation
 from cynosure.server.schemas.file_search import (
     FileCitation,
     FileSearchResult,
@@ -99,11 +100,21 @@ class FileSearch:
             for one in self.found
         ]
 
-    def citations(self, text: str, quoted: GroundingReport | None = None) -> list[FileCitation]:
+    def citations(
+        self,
+        text: str,
+        quoted: GroundingReport | None = None,
+        cited: Sequence[AnswerCitation] | None = None,
+    ) -> list[FileCitation]:
         """The files of an answer: of its quotes, else of its marks such as `[1]`, else all, at its end.
 
-        The last says which files the model was given passages of, and not that it used them.
+        The last says which files the model was given passages of, and not that it used them. Where it was
+        asked what sentences cite, it is that and nothing else.
         """
+        if cited is not None:
+            numbers = {name: number for number, (name, _) in enumerate(self.passages)}
+            sources = [(one.end, source.id) for one in cited for source in one.sources]
+            return self._cited([(end, numbers[name]) for end, name in sources if name in numbers])
         if quoted is not None:
             numbers = {name: number for number, (name, _) in enumerate(self.passages)}
             return self._cited([(span.end, numbers[span.segment]) for span in quoted.spans if span.segment])

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from cynosure.models.chat.answer import Part, Said, Thought
 from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.server.answers.attention import AttentionTeller
-from cynosure.server.answers.chat_turn import ChatTurn
+from cynosure.server.answers.chat_turn import ChatTurn, Spoken
 from cynosure.server.answers.continuation import Placed
 from cynosure.server.answers.file_search import FileSearch
 from cynosure.server.answers.grounding import GroundingTeller
 from cynosure.server.schemas.chat import ChatLogprob
+from cynosure.server.schemas.citations import AnswerCitation
 from cynosure.server.schemas.file_search import OutputFileSearch
 from cynosure.server.schemas.response_input import Status
 from cynosure.server.schemas.responses import (
@@ -47,12 +48,14 @@ class Told:
         teller: Tells what was attended to; at the end alone.
         quotes: Tells what was quoted; at the end alone.
         search: What was found in files before the model answered.
+        citer: Tells what sentences cite, where that was asked of an answer from files.
     """
 
     row_of: RowOf | None = None
     teller: AttentionTeller | None = None
     quotes: GroundingTeller | None = None
     search: FileSearch | None = None
+    citer: AttentionTeller | None = None
 
 
 class ResponseWriter:
@@ -81,6 +84,8 @@ class ResponseWriter:
         self._teller = told.teller
         self._quotes = told.quotes
         self._search = told.search
+        self._citer = told.citer
+        self._citations: list[AnswerCitation] = []
         self._heard: list[Placed] = []
         self._rows: list[ChatLogprob] = []
         self._number = 0
@@ -97,6 +102,7 @@ class ResponseWriter:
                 if self._row_of is not None:
                     self._rows += [self._row_of(one.token) for one in spoken.tokens if not one.is_end]
                 self._heard += spoken.tokens if self._teller is not None else ()
+                self._note_citations(spoken)
                 for part in spoken.parts:
                     if isinstance(part, Thought):
                         self._num_reasoning_tokens = spoken.num_chosen
@@ -193,12 +199,24 @@ class ResponseWriter:
         yield self._of_item("response.file_search_call.completed")
         yield self._event("response.output_item.done", output_index=self._index, item=item.model_dump())
 
+    def _note_citations(self, spoken: Spoken | None) -> None:
+        """Keep what sentences cite that have ended; all, where nothing more is said."""
+        if self._citer is None:
+            return
+        for part in () if spoken is None else spoken.parts:
+            if isinstance(part, Said):
+                self._citer.hear(part.text)
+        told = self._citer.piece(() if spoken is None else spoken.tokens, is_last=spoken is None)
+        self._citations += (told and told.citations) or ()
+
     def _cite(self, content: SaidText) -> Iterator[Event]:
         """The files that what was said is of."""
         if self._search is None:
             return
+        self._note_citations(None)
         quoted = None if self._quotes is None or not self._quotes.names else self._quotes.report
-        for place, citation in enumerate(self._search.citations(content.text, quoted)):
+        cited = None if self._citer is None else self._citations
+        for place, citation in enumerate(self._search.citations(content.text, quoted, cited)):
             content.annotations.append(citation)
             yield self._of_content(
                 "response.output_text.annotation.added",

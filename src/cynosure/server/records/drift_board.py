@@ -178,13 +178,12 @@ class DriftBoard:
 
     def sentinels_of(self, model: str) -> tuple[str, int, tuple[str, ...]] | None:
         """The reference's digest, how many answers were compared, and its sentinels' ids; None without."""
-        with self._lock:
-            kept = self._models.get(model)
-            if kept is None or kept.monitor is None or not kept.monitor.sentinels.frozen:
-                return None
-            monitor = kept.monitor
-            ids = tuple(frozen.id for frozen in monitor.sentinels.frozen)
-            return kept.digest, monitor.num_answers, ids
+        # Without the lock: requests pass here, and must not wait for somebody who draws the board.
+        kept = self._models.get(model)
+        monitor = None if kept is None else kept.monitor
+        if kept is None or monitor is None or not monitor.sentinels.frozen:
+            return None
+        return kept.digest, monitor.num_answers, tuple(one.id for one in monitor.sentinels.frozen)
 
     def read_sentinel(self, model: str, place: int, answer: SentinelAnswer, now_s: float) -> bool:
         """Take the answer to a sentinel; whether another one is needed to be certain."""

@@ -80,6 +80,7 @@ async def create_response(
         teller=attention.teller(),
         quotes=None if quoted is None else GroundingTeller(quoted),
         search=search,
+        citer=attention.teller() if search is not None and body.cites else None,
     )
     keep = partial(responses.put, tenant, items=body.items) if is_kept else None
     writer = ResponseWriter(_begun(body, is_kept), turn, keep, told)

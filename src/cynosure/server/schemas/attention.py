@@ -50,10 +50,10 @@ class AttentionParam(WireRequest):
     """What is to be told of attention, and what is changed of it.
 
     `summary` tells how much each segment was attended to, `topk` adds the most attended ones by token, and
-    `full` all of them. `bias` and `deny` hold for the whole prompt and answer, whatever is told. `trace` is the
-    most that may be kept of it for later; the server's own level is never passed. `citations` are told at every
-    level. With `tool_focus_min`, calls of functions are handed out only where the tokens that they were written in
-    had at least that focus on trusted instructions.
+    `full` all of them. `bias` and `deny` hold for the whole prompt and answer, whatever is told. `trace` is
+    the most that may be kept of it for later; the server's own level is never passed. `citations` are told at
+    every level. With `tool_focus_min`, calls of functions are handed out only where the tokens that they were
+    written in had at least that focus on trusted instructions.
     """
 
     level: Level = "off"
@@ -186,13 +186,12 @@ class CitationAudits(BaseModel):
 class Attention(Piece):
     """What an answer attended to; a piece of a stream has its tokens alone, the last one all else.
 
-    Where a document or a tool's answer is in the prompt, `focus` says how far trusted instructions were attended to,
-    from 0 to 1: their share, or, where `focus_is_fitted`, by weights of the profile, which may also tell how likely
-    such a part holds an instruction of its own (`injection`).
-
-    The masses of segments, sink, template and what was generated sum to 1. Where the model's profile was fitted
-    for it, `sentences` have a risk, and `risk` is the largest that is known; null where none is. `citations` come
-    in a stream when their sentence has ended.
+    The masses of segments, sink, template and what was generated sum to 1. Where the model's profile was
+    fitted for it, `sentences` have a risk, and `risk` is the largest that is known; null where none is.
+    `citations` come in a stream when their sentence has ended. Where a document or a tool's answer is in the
+    prompt, `focus` says how far trusted instructions were attended to, from 0 to 1: their share, or, where
+    `focus_is_fitted`, by weights of the profile, which may also tell how likely such a part holds an
+    instruction of its own (`injection`).
     """
 
     level: Level | None = None

@@ -13,6 +13,9 @@ from cynosure.server.schemas.wire import NoPicture, Text, WireRequest
 
 MAX_BLOCKS = 256
 
+#: What segments call title and context of a document: its text too, for whoever weighs trust.
+ABOUT = "document"
+
 #: What an answer cited, which comes back with it; nobody reads it.
 PastCitations: TypeAlias = Annotated[list[dict[str, Any]], Field(max_length=4096)] | None
 
@@ -93,10 +96,6 @@ class DocumentBlock(WireRequest):
         named = {f"{where}.source[{place}]": f"{DOCUMENT}:{number}" for place in range(len(self.blocks))}
         about = {f"{where}.{name}": f"{ABOUT}:{number}" for name in ("title", "context")}
         return named | about
-
-
-#: What segments call title and context of a document.
-ABOUT = "about"
 
 
 class CharLocation(BaseModel):

@@ -148,6 +148,11 @@ class ResponsesRequest(TreatmentFields, EndUserFields):
         return self
 
     @property
+    def cites(self) -> bool:
+        """Whether it is asked what sentences cite."""
+        return self.attention is not None and self.attention.citations is not None
+
+    @property
     def tells_logprobs(self) -> bool:
         """Whether tokens come with how likely they were."""
         return LOGPROBS in (self.include or [])

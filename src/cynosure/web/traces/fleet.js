@@ -56,14 +56,16 @@ export class Fleet {
     this.safety = SAFETY.map(([title]) => new Tile(title));
     this.findings = element("p", "citation", "");
     this.note = element("p", "citation", "");
+    this.missing = element("p", "citation", "");
+    this.unsafe = element("p", "citation", "");
     const head = element("h2", "", "Attended to, over time");
     const tiles = element("div", "tiles");
     tiles.append(...[...this.lines, ...this.meters].map((one) => one.root));
     const lane = element("div", "tiles");
     lane.append(...this.safety.map((one) => one.root));
     this.lane = element("section", "safety");
-    this.lane.append(element("h2", "", "Safety"), lane, this.findings);
-    this.root.append(head, this.mass.canvas, this.times, this.legend, tiles, this.note, this.lane);
+    this.lane.append(element("h2", "", "Safety"), lane, this.unsafe, this.findings);
+    this.root.append(head, this.mass.canvas, this.times, this.legend, tiles, this.missing, this.note, this.lane);
   }
 
   /** Draw rows of `/v1/traces`, the newest first. */
@@ -92,12 +94,23 @@ export class Fleet {
       const history = [...(this.#history.get(title) ?? []), value === null ? null : [value]].slice(-60);
       this.#history.set(title, history);
       tile.show(value === null ? "–" : words(value), history);
+      // What was never told takes no room; its name stands in a line below.
+      tile.root.hidden = history.every((one) => one === null);
     }
+    this.missing.textContent = missingWords(METERS, this.meters);
+    this.unsafe.textContent = missingWords(SAFETY, this.safety);
+    for (const line of [this.missing, this.unsafe]) line.hidden = !samples || !line.textContent;
+    this.lane.hidden = !samples;
     const found = samples ? findingsOf(samples).map(([words, count]) => `${words} ${count}`) : [];
     this.findings.textContent = found.length ? `Found by the guard: ${found.join("; ")}.` : "The guard found nothing yet.";
     this.findings.hidden = !samples;
     this.#before = samples ?? [];
   }
+}
+
+function missingWords(meters, tiles) {
+  const names = meters.filter((_, at) => tiles[at].root.hidden).map(([title]) => title.toLowerCase());
+  return names.length ? `Not told yet: ${names.join(", ")}.` : "";
 }
 
 function legendRow(role, hue, mean) {

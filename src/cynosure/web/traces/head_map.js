@@ -28,7 +28,8 @@ export class HeadMap {
     const total = this.heads.num_heads.reduce((sum, one) => sum + one, 0);
     const top = [...this.weights].filter(([, one]) => one).sort(([, a], [, b]) => Math.abs(b) - Math.abs(a));
     const most = named ? `; most weight have ${top.slice(0, 3).map(headWords).join(", ")}` : "";
-    const words = `${this.heads.heads.length} of ${total} heads are watched, ${top.length} of them count in ${groupLabel(group)}${most}.`;
+    const counted = named ? `, ${top.length} of them count in ${groupLabel(group)}` : "";
+    const words = `${this.heads.heads.length} of ${total} heads are watched${counted}${most}.`;
     this.said.textContent = words;
     this.canvas.setAttribute("aria-label", words);
     this.draw();
@@ -42,7 +43,9 @@ export class HeadMap {
     const high = this.size * numHeads.length + AXIS;
     this.canvas.style.height = `${high}px`;
     const context = contextOf(this.canvas, wide, high);
-    const [ink, quiet, deep, alarm] = ["quiet", "line", "deep", "alarm"].map((name) => rgb(`var(--${name})`));
+    const [ink, quiet, deep, alarm] = ["quiet", "line", "deep", "alarm"].map((name) =>
+      rgb(`var(--${name})`).join(" "),
+    );
     const most = Math.max(1e-9, ...[...this.weights.values()].map(Math.abs));
     numHeads.forEach((count, layer) => {
       for (let head = 0; head < count; head += 1) {
@@ -63,8 +66,7 @@ export class HeadMap {
       if (layer % every === 0) context.fillText(String(layer), 2, (layer + 0.5) * this.size);
     });
     context.textBaseline = "top";
-    context.fillText("layer", 2, high - 14);
-    context.fillText(`heads 0–${across - 1}`, GUTTER, high - 14);
+    context.fillText(`layers down, heads 0–${across - 1} along`, 2, high - 14);
   }
 
   #point({ offsetX, offsetY }) {

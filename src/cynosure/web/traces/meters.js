@@ -40,7 +40,7 @@ export const METERS = [
   ["Cache memory in use", (now) => most(now, "cynosure_kv_cache_usage_perc"), share],
   ["Requests running", (now) => total(now, "cynosure_num_requests_running"), count],
   ["Grounding risk", (now, old) => average(now, old, "cynosure_attn_risk"), share],
-  ["Capture, all in all", (now) => total(now, "cynosure_attn_capture_seconds_total"), milliseconds],
+  ["Capture time", (now) => total(now, "cynosure_attn_capture_seconds_total"), milliseconds],
 ];
 
 /** What stands in the safety lane. */

@@ -50,7 +50,10 @@ export class RequestTable {
     this.root.append(element("h2", "", "Requests"), tools, scroller);
   }
 
+  /** Whoever stands in the table by keyboard is not thrown out of it: it is drawn when he has left. */
   show(rows) {
+    const isSame = rows.length === this.rows.length && rows.every((row, at) => row.id === this.rows[at].id);
+    if (this.isDrawn && (isSame || this.body.contains(document.activeElement))) return;
     this.rows = rows;
     this.draw();
   }
@@ -68,6 +71,7 @@ export class RequestTable {
   }
 
   draw() {
+    this.isDrawn = true;
     const words = this.filter.value.trim().toLowerCase();
     const fits = (row) => `${row.id} ${row.model} ${row.finish} ${row.route}`.toLowerCase().includes(words);
     const of = COLUMNS[this.by][1];

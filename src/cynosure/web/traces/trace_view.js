@@ -33,7 +33,7 @@ export class TraceView {
     this.onToken = onToken;
     /** What it is called beside another one. */
     this.name = "";
-    this.root = element("article", "card told trace");
+    this.root = element("article", "card trace");
     this.head = element("header", "trace-head");
     this.groups = element("select");
     this.groups.addEventListener("change", () => this.#draw());

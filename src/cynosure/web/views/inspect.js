@@ -5,6 +5,7 @@ import { model, onKnown, whenKnown } from "../catalog.js";
 import { element } from "../element.js";
 import { Outcome } from "../outcome.js";
 import { pieceOf, request } from "../prompt_parts.js";
+import { address } from "../router.js";
 import { Setting } from "../settings.js";
 import { ToldAnswer } from "../told_answer.js";
 
@@ -62,7 +63,9 @@ async function answer(setting, shown, signal) {
   const { path, body } = request(chosen, parts(), values, Number(at("#max-tokens").value));
   const told = new ToldAnswer(setting.name, parts(), authorOf(chosen, values.quotes));
   shown.append(told.root);
-  for await (const event of stream(path, body, signal)) told.add(pieceOf(event));
+  let id = "";
+  for await (const event of stream(path, body, signal, (one) => (id = one))) told.add(pieceOf(event));
+  told.link(address("traces", { id }));
 }
 
 async function compare() {

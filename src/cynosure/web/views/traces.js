@@ -1,9 +1,9 @@
 // Show what answers attended to: all of them, one of them, or two side by side. Knows nothing of how it is drawn.
 
 import { ApiError, drift, KeyNeeded, metrics, trace, traces } from "../api.js";
+import { whenKnown } from "../catalog.js";
 import { element } from "../element.js";
 import { Outcome } from "../outcome.js";
-import { whenReady } from "../readiness.js";
 import { address, go } from "../router.js";
 import { comparison } from "../traces/comparison.js";
 import { driftBoard } from "../traces/drift_board.js";
@@ -22,7 +22,7 @@ const table = new RequestTable(([a, b]) => {
   go("traces", { id: a.id, answer: a.index || "", with: b.id, with_answer: b.index || "" });
 });
 const [left, right] = [new TraceView(keepToken), new TraceView()];
-let [place, shown, again] = [{}, "", 0];
+let [place, shown, again, driftTold] = [{}, "", 0, ""];
 
 at(".overview").append(fleet.root, table.root);
 at("#trace-form").addEventListener("submit", (event) => {
@@ -48,6 +48,15 @@ async function unlessRefused(ask) {
   }
 }
 
+/** The board is drawn anew only where it says something new. */
+function showDrift(board, why) {
+  const told = JSON.stringify([board, why]);
+  if (told === driftTold) return;
+  driftTold = told;
+  at(".drift")?.remove();
+  at(".overview").append(driftBoard(board, why));
+}
+
 async function overview(signal) {
   const list = await traces(COUNT, signal);
   fleet.showRows(list.data);
@@ -57,8 +66,7 @@ async function overview(signal) {
     unlessRefused(drift(signal)),
   ]);
   fleet.showSamples(text === null ? null : samplesOf(text), noMetrics);
-  at(".drift")?.remove();
-  at(".overview").append(driftBoard(board, noDrift));
+  showDrift(board, noDrift);
   const more = list.has_more ? `, the newest of more` : "";
   const none = 'No answer is kept yet. Ask one with "attention": {"level": "summary"}, as Inspect does, or start the server with --traces FOLDER.';
   outcome.say(list.data.length ? `${list.data.length} answers${more}` : none);
@@ -99,7 +107,9 @@ async function two(values, signal) {
 function soon() {
   clearTimeout(again);
   again = setTimeout(async () => {
-    if (view.checkVisibility() && !document.hidden && !place.id) await outcome.during(overview);
+    const isSeen = view.checkVisibility() && !document.hidden && !place.id;
+    // Quietly, unless there is something to tell: what was under way is not stopped for it.
+    if (isSeen && !outcome.isBusy) await overview().catch(() => outcome.during(overview));
     if (!place.id && !outcome.hasFailed) soon();
   }, AGAIN_MS);
 }
@@ -120,7 +130,7 @@ export async function follow(values) {
   at(".one").replaceChildren();
   outcome.say("Reading…");
   const isDone = await outcome.during(async (signal) => {
-    await whenReady();
+    await whenKnown();
     await (values.with ? two : values.id ? one : overview)(values.id ? values : signal, signal);
   });
   if (!isDone) return;
