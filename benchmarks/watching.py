@@ -51,8 +51,8 @@ from cynosure.insight import (
 )
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import load
-from cynosure.server.records.trace_folder import TraceFolder
-from cynosure.server.records.trace_keeper import KeeperSettings, TraceKeeper
+from cynosure.server.attended.trace_folder import TraceFolder
+from cynosure.server.attended.trace_keeper import KeeperSettings, TraceKeeper
 
 SHAPE = {
     "vocab_size": 49152,

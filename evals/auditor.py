@@ -31,13 +31,13 @@ from cynosure.cli.engine_completer import EngineCompleter
 from cynosure.cli.local_completer import local_completer
 from cynosure.evaluate.results import write_result
 from cynosure.insight import AttentionReport, HeadProfile, WatchPolicy, choice_of
-from cynosure.insight.attribution import AttributedAnswer
-from cynosure.insight.auditor import Audit, AuditorSettings, planned, runs_of
-from cynosure.insight.citation_fit import fit_citations
-from cynosure.insight.citation_weights import SECTION
-from cynosure.insight.citations import citable_parts
-from cynosure.insight.cited import Cited, cited_in, most_attended, token_span
-from cynosure.insight.held_test import HeldAlarm
+from cynosure.insight.citing.attribution import AttributedAnswer
+from cynosure.insight.citing.auditor import Audit, AuditorSettings, planned, runs_of
+from cynosure.insight.citing.citation_fit import fit_citations
+from cynosure.insight.citing.citation_weights import SECTION
+from cynosure.insight.citing.citations import citable_parts
+from cynosure.insight.citing.cited import Cited, cited_in, most_attended, token_span
+from cynosure.insight.citing.held_test import HeldAlarm
 from cynosure.insight.rank_correlation import rank_correlation
 from cynosure.insight.sentences import sentence_spans
 from cynosure.models.decoder import Decoder
@@ -45,8 +45,8 @@ from cynosure.models.load import load
 from cynosure.models.probe import DecoderProbe
 from cynosure.server.answers.attention import AttentionPlan
 from cynosure.server.answers.attention_segments import chat_segments
-from cynosure.server.records.attending import attending
-from cynosure.server.records.attention_audits import AttentionAudits, log_prob
+from cynosure.server.attended.attending import attending
+from cynosure.server.attended.attention_audits import AttentionAudits, log_prob
 from cynosure.server.schemas.chat import ChatRequest
 from cynosure.server.services import Services
 from cynosure.server.visit import Visit

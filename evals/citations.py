@@ -31,11 +31,16 @@ from planted_answers import NAME, Answered, PlantedServed
 
 from cynosure.evaluate.results import write_result
 from cynosure.insight import HeadChoice, HeadGroup, Reading
-from cynosure.insight.attribution import SentenceAblations, SourceEffects, ablate_at_random, ablate_one_by_one
-from cynosure.insight.citation_fit import CitationFit, fit_head_weights, weights_with_chances
-from cynosure.insight.citation_weights import GROUP, SECTION, CitationWeights
-from cynosure.insight.citations import CitationReader, CitationRule, citable_parts
-from cynosure.insight.head_probes import all_heads
+from cynosure.insight.citing.attribution import (
+    SentenceAblations,
+    SourceEffects,
+    ablate_at_random,
+    ablate_one_by_one,
+)
+from cynosure.insight.citing.citation_fit import CitationFit, fit_head_weights, weights_with_chances
+from cynosure.insight.citing.citation_weights import GROUP, SECTION, CitationWeights
+from cynosure.insight.citing.citations import CitationReader, CitationRule, citable_parts
+from cynosure.insight.heads.head_probes import all_heads
 from cynosure.insight.profile import HeadProfile
 from cynosure.train.planted_documents import (
     FITTING_SEEDS,

@@ -28,15 +28,15 @@ from pathlib import Path
 import numpy as np
 
 from cynosure.evaluate.results import write_result
-from cynosure.insight.drift_adwin import Adwin
-from cynosure.insight.drift_distance import psi
-from cynosure.insight.drift_features import FEATURES
-from cynosure.insight.drift_monitor import WINDOW
-from cynosure.insight.drift_reference import MIN_STRATUM, DriftReference, freeze
-from cynosure.insight.drift_rule import NUM_STATIONARY, Cusum, course, limit_of
-from cynosure.insight.drift_scale import DriftScale
-from cynosure.insight.drift_sentinel import FrozenSentinel, SentinelAnswer, SentinelWatch
-from cynosure.server.records.sentinels import EVERY
+from cynosure.insight.drift.drift_adwin import Adwin
+from cynosure.insight.drift.drift_distance import psi
+from cynosure.insight.drift.drift_features import FEATURES
+from cynosure.insight.drift.drift_monitor import WINDOW
+from cynosure.insight.drift.drift_reference import MIN_STRATUM, DriftReference, freeze
+from cynosure.insight.drift.drift_rule import NUM_STATIONARY, Cusum, course, limit_of
+from cynosure.insight.drift.drift_scale import DriftScale
+from cynosure.insight.drift.drift_sentinel import FrozenSentinel, SentinelAnswer, SentinelWatch
+from cynosure.server.attended.sentinels import EVERY
 from cynosure.train.planted_documents import FITTING_SEEDS, HELD_OUT_SEEDS, VALIDATION_SEEDS
 from cynosure.train.planted_documents_model import PlantedRecipe, train_planted_documents
 from evals.drift_world import (

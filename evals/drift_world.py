@@ -24,14 +24,14 @@ from torch import nn
 from cynosure.cli.local_completer import local_completer
 from cynosure.engine.settings import EngineSettings
 from cynosure.insight import AttentionReport, WatchPolicy
-from cynosure.insight.drift_features import AnswerFeatures, features_of
-from cynosure.insight.drift_sentinel import SentinelAnswer
+from cynosure.insight.drift.drift_features import AnswerFeatures, features_of
+from cynosure.insight.drift.drift_sentinel import SentinelAnswer
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel, load
 from cynosure.models.probe import DecoderProbe
 from cynosure.models.self_attention import SelfAttention
 from cynosure.server.app import make_app
-from cynosure.server.records.sentinels import SentinelPrompt, answer_to
+from cynosure.server.attended.sentinels import SentinelPrompt, answer_to
 from cynosure.server.runtime import Runtime
 from cynosure.server.services import Services
 from cynosure.server.settings import ServerSettings

@@ -31,10 +31,10 @@ from cynosure.cli.local_completer import local_completer
 from cynosure.evaluate.discrimination import auroc
 from cynosure.evaluate.results import write_result
 from cynosure.insight import PromptSegments, WatchPolicy, shares_by_part
-from cynosure.insight.focus import FOCUS, INJECTION, FocusModel, FocusTally
-from cynosure.insight.focus_fit import FALSE_STOPS, FocusSample, fit_focus, sample_of
+from cynosure.insight.heads.profile_choice import choice_of
+from cynosure.insight.judging.focus import FOCUS, INJECTION, FocusModel, FocusTally
+from cynosure.insight.judging.focus_fit import FALSE_STOPS, FocusSample, fit_focus, sample_of
 from cynosure.insight.profile import HeadProfile
-from cynosure.insight.profile_choice import choice_of
 from cynosure.models.chat.answer import Said
 from cynosure.models.chat.tool_calls import ToolCall
 from cynosure.models.decoder import Decoder

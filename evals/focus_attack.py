@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cynosure.insight import PromptSegments
-from cynosure.insight.focus import FocusModel
-from cynosure.insight.focus_fit import sample_of
+from cynosure.insight.judging.focus import FocusModel
+from cynosure.insight.judging.focus_fit import sample_of
 from cynosure.insight.probing import ProbedModel
 from cynosure.train.planted_instructions import (
     DECOYS,

@@ -3,8 +3,8 @@
     python -m evals.insight [--write]
 
 Each part is measured by a command of its own, which its file in results/ names: masses and provenance
-(`insight_masses`), watching's price (`insight_watching`), a trace's size and canaries (`insight_traces`), planted
-tasks (`insight_citations`, `insight_auditor`, `insight_risk`, `insight_focus`), the documentation
+(`insight_masses`), watching's price (`insight_watching`), a trace's size and canaries (`insight_traces`),
+planted tasks (`insight_citations`, `insight_auditor`, `insight_risk`, `insight_focus`), the documentation
 (`insight_docs`), head profiles, drift and the page. A part that was not measured is named, and nothing is
 written then.
 """

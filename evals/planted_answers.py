@@ -11,10 +11,10 @@ from pathlib import Path
 from cynosure.cli.engine_completer import EngineCompleter
 from cynosure.cli.local_completer import local_completer
 from cynosure.insight import HeadChoice, Reading, ReadToken, WatchPolicy
-from cynosure.insight.attribution import AttributedAnswer
-from cynosure.insight.citation_fit import answer_to_learn_from
-from cynosure.insight.head_probes import all_heads, copy_scores
-from cynosure.insight.probe_tasks import ProbeCase
+from cynosure.insight.citing.attribution import AttributedAnswer
+from cynosure.insight.citing.citation_fit import answer_to_learn_from
+from cynosure.insight.heads.head_probes import all_heads, copy_scores
+from cynosure.insight.heads.probe_tasks import ProbeCase
 from cynosure.insight.probing import Head
 from cynosure.insight.profile import HeadProfile
 from cynosure.models.decoder import Decoder

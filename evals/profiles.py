@@ -31,9 +31,9 @@ import transformers
 
 from cynosure.cli.profile import findings_of, profile_of
 from cynosure.evaluate.results import write_result
-from cynosure.insight.head_kinds import INDUCTION, RETRIEVAL, ProbeRecipe, silent
-from cynosure.insight.head_probes import all_heads
-from cynosure.insight.kind_finding import KindFinding
+from cynosure.insight.heads.head_kinds import INDUCTION, RETRIEVAL, ProbeRecipe, silent
+from cynosure.insight.heads.head_probes import all_heads
+from cynosure.insight.heads.kind_finding import KindFinding
 from cynosure.insight.probing import Head
 from cynosure.models.load import load
 from cynosure.models.probe import DecoderProbe

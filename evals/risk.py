@@ -28,12 +28,12 @@ from planted_answers import NAME, Answered, PlantedServed
 from cynosure.evaluate.discrimination import auroc, calibration_error
 from cynosure.evaluate.results import write_result
 from cynosure.insight import AttentionReport, Reading, ReadToken, choice_of
-from cynosure.insight.head_probes import all_heads
+from cynosure.insight.heads.head_probes import all_heads
+from cynosure.insight.judging.risk import RISK, RiskModel, RiskReader, tokens_in
+from cynosure.insight.judging.risk_fit import RiskExample, Seen, fit_seen
 from cynosure.insight.logistic import fit_logistic
 from cynosure.insight.probing import Head
 from cynosure.insight.profile import HeadProfile
-from cynosure.insight.risk import RISK, RiskModel, RiskReader, tokens_in
-from cynosure.insight.risk_fit import RiskExample, Seen, fit_seen
 from cynosure.insight.sentences import sentence_spans
 from cynosure.models.probe import DecoderProbe
 from cynosure.train.planted_documents import (

@@ -40,10 +40,10 @@ from cynosure.insight.trace_level import TraceLevel
 from cynosure.observe.spans import SpanWriter
 from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
+from cynosure.server.attended.trace_folder import TraceFolder
+from cynosure.server.attended.trace_keeper import KeeperSettings, TraceKeeper
 from cynosure.server.records.audit_writer import AuditWriter
 from cynosure.server.records.oversight import Oversight
-from cynosure.server.records.trace_folder import TraceFolder
-from cynosure.server.records.trace_keeper import KeeperSettings, TraceKeeper
 from cynosure.server.runtime import Report
 from cynosure.server.services import Services
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cynosure.cli.main import main
-from cynosure.server.records.drift_board import DriftBoard
+from cynosure.server.attended.drift_board import DriftBoard
 from cynosure.server.records.oversight import Oversight
 from tests.insight.drift_world import answers
 from tests.server.fakes import services, serving

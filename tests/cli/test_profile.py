@@ -12,7 +12,7 @@ from cynosure.cli.main import main
 from cynosure.cli.profile import findings_of, vocabulary_of
 from cynosure.cli.profile_key import PROFILE_KEY, profile_key_path
 from cynosure.insight import read_profile, write_profile
-from cynosure.insight.head_kinds import ALIGNMENT, INDUCTION, LOCAL, RETRIEVAL, SINK
+from cynosure.insight.heads.head_kinds import ALIGNMENT, INDUCTION, LOCAL, RETRIEVAL, SINK
 from cynosure.models.fingerprint import digests_of, fingerprint
 from cynosure.models.load import load
 from tests.models.tiny_embedders import write_encoder

@@ -12,8 +12,8 @@ import pytest
 from cynosure.cli.profile_citations import MIN_ANSWERS, read_answers, with_citations
 from cynosure.core.errors import InputError, NotFound
 from cynosure.insight import HeadProfile, choice_of
-from cynosure.insight.citation_fit import CitationFit
-from cynosure.insight.citations import citation_weights_of, is_watched
+from cynosure.insight.citing.citation_fit import CitationFit
+from cynosure.insight.citing.citations import citation_weights_of, is_watched
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.load import LanguageModel, load
 from tests.models.tiny_tokenizers import byte_level, write

@@ -11,9 +11,9 @@ import pytest
 
 from cynosure.cli.profile_focus import with_focus
 from cynosure.core.errors import InputError, NotFound
-from cynosure.insight.focus import FOCUS, INJECTION, focus_model_of
+from cynosure.insight.heads.profile_choice import choice_of
+from cynosure.insight.judging.focus import FOCUS, INJECTION, focus_model_of
 from cynosure.insight.profile import HeadProfile
-from cynosure.insight.profile_choice import choice_of
 from cynosure.models.load import LanguageModel, load
 from cynosure.train.planted_instructions import cases, offered_tools
 from cynosure.train.planted_instructions_model import InstructionRecipe, train_instructions

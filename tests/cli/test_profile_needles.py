@@ -12,7 +12,7 @@ from cynosure.cli.profile import findings_of
 from cynosure.cli.profile_needles import MIN_NEEDLES, read_needles
 from cynosure.core.errors import InputError, NotFound
 from cynosure.insight import read_profile
-from cynosure.insight.head_kinds import INDUCTION, RETRIEVAL
+from cynosure.insight.heads.head_kinds import INDUCTION, RETRIEVAL
 from cynosure.models.load import LanguageModel, load
 from tests.server.served_tiny import write_decoder
 

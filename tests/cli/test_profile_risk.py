@@ -12,7 +12,7 @@ import pytest
 from cynosure.cli.profile_risk import read_answers, spelled, with_risk
 from cynosure.core.errors import InputError, NotFound
 from cynosure.insight import HeadProfile, choice_of
-from cynosure.insight.risk import risk_model_of
+from cynosure.insight.judging.risk import risk_model_of
 from cynosure.models.load import LanguageModel, load
 from tests.models.tiny_tokenizers import byte_fallback, write
 from tests.server.answers.test_sentence_risks import SOURCE

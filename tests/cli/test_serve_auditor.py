@@ -8,7 +8,7 @@ import pytest
 
 from cynosure.cli.serve_auditor import add_auditor_arguments, auditor_of
 from cynosure.core.errors import InputError
-from cynosure.insight.auditor import AuditorSettings
+from cynosure.insight.citing.auditor import AuditorSettings
 
 
 def auditor(*given: str) -> AuditorSettings | None:

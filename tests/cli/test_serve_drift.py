@@ -11,7 +11,7 @@ from cynosure.cli.local_completer import load_completer
 from cynosure.cli.serve_drift import add_drift_arguments, checked, drift_of, sentinels_of, with_drift
 from cynosure.core.errors import InputError
 from cynosure.insight import HeadChoice, WatchPolicy
-from cynosure.insight.drift_features import watched_digest
+from cynosure.insight.drift.drift_features import watched_digest
 from cynosure.server.services import Services
 from tests.insight.drift_world import answers
 from tests.server.served_tiny import write_decoder

@@ -11,7 +11,7 @@ from cynosure.cli.assembly import ServeOptions
 from cynosure.cli.serve_traces import add_trace_arguments, traces_of, with_traces
 from cynosure.core.errors import EnvironmentFault, InputError
 from cynosure.insight.trace_level import TraceLevel
-from cynosure.server.records.trace_folder import FolderLimits
+from cynosure.server.attended.trace_folder import FolderLimits
 
 
 def parsed(*words: str) -> argparse.Namespace:

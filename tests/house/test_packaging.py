@@ -86,7 +86,10 @@ def test_the_oracle_is_of_tests_and_of_the_room_that_watches_it_alone() -> None:
 def undeclared(texts: Iterable[str]) -> set[str]:
     """Imported packages that an installation of the base and what serves does not hold by name."""
     extras = PROJECT["project"]["optional-dependencies"]
-    declared = {*NAMES, *(_package(line) for extra in (*SERVED, *FOR_EDITORS, *BORROWED) for line in extras[extra])}
+    declared = {
+        *NAMES,
+        *(_package(line) for extra in (*SERVED, *FOR_EDITORS, *BORROWED) for line in extras[extra]),
+    }
     imported = {module.split(".")[0] for text in texts for _, module in imports(text)}
     return imported - sys.stdlib_module_names - {"cynosure"} - {name.replace("-", "_") for name in declared}
 

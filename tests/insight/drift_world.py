@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from cynosure.insight.drift_features import FEATURES, AnswerFeatures, features_from
-from cynosure.insight.drift_reference import DriftReference, freeze
+from cynosure.insight.drift.drift_features import FEATURES, AnswerFeatures, features_from
+from cynosure.insight.drift.drift_reference import DriftReference, freeze
 
 ROLES = ("system", "user", "document", "template", "generated", "sink")
 PLACE = {feature.name: at for at, feature in enumerate(FEATURES)}

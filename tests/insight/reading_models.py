@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cynosure.insight.attribution import AttributedAnswer
+from cynosure.insight.citing.attribution import AttributedAnswer
 from cynosure.insight.probing import DeniedRun, Head
 
 #: Of four heads in two layers, the one that looks where the answer is from.

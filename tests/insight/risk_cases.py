@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cynosure.insight import PromptPart, PromptSegments
+from cynosure.insight.judging.risk_fit import RiskExample
 from cynosure.insight.probing import DeniedRun, Head
-from cynosure.insight.risk_fit import RiskExample
 
 #: The head that looks at documents where it is told to; the others look anywhere.
 TELLING: Head = (1, 0)

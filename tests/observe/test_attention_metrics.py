@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cynosure.insight.drift_features import FEATURES
+from cynosure.insight.drift.drift_features import FEATURES
 from cynosure.observe.attention_metrics import (
     MAX_MODELS,
     MAX_SERIES,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from cynosure.engine.watch import AttendedTo, Watchable
 from cynosure.insight import WatchPolicy
-from cynosure.insight.citation_weights import CitationWeights
+from cynosure.insight.citing.citation_weights import CitationWeights
+from cynosure.insight.heads.profile_choice import choice_of
 from cynosure.insight.profile import HeadProfile
-from cynosure.insight.profile_choice import choice_of
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.chat.template import ChatTemplate
 from cynosure.models.text.tokenizer import Tokenizer

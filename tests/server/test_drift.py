@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from cynosure.server.records.drift_board import DriftBoard
+from cynosure.server.attended.drift_board import DriftBoard
 from cynosure.server.records.oversight import Oversight
 from tests.insight.drift_world import answers
 from tests.server.fakes import serving

@@ -21,10 +21,10 @@ from cynosure.insight.trace_level import TraceLevel
 from cynosure.server.access.keys import KeyRing, parse_keys
 from cynosure.server.admission import Admission
 from cynosure.server.app import make_app
+from cynosure.server.attended.trace_folder import TraceFolder
+from cynosure.server.attended.trace_keeper import KeeperSettings, TraceKeeper
 from cynosure.server.records.audit_writer import AuditWriter
 from cynosure.server.records.oversight import Oversight
-from cynosure.server.records.trace_folder import TraceFolder
-from cynosure.server.records.trace_keeper import KeeperSettings, TraceKeeper
 from cynosure.server.runtime import Report, Runtime
 from cynosure.server.services import Services
 from cynosure.server.settings import ServerSettings

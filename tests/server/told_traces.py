@@ -16,9 +16,9 @@ from cynosure.insight import (
     ReadToken,
     TokenShares,
 )
-from cynosure.insight.trace import TraceExtra
 from cynosure.insight.trace_level import TraceLevel
-from cynosure.server.records.trace_keeper import KeeperSettings, TraceKeeper
+from cynosure.insight.traces.trace import TraceExtra
+from cynosure.server.attended.trace_keeper import KeeperSettings, TraceKeeper
 
 #: 2026-11-22, in the morning (UTC).
 CREATED_S = 1_795_341_600.0

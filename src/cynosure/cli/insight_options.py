@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from cynosure.core.errors import ProfileError
 from cynosure.engine.pool.card import ModelCard
 from cynosure.insight import HeadProfile, WatchPolicy, choice_of
-from cynosure.insight.focus import FOCUS, INJECTION, focus_model_of
-from cynosure.insight.risk import risk_model_of
+from cynosure.insight.judging.focus import FOCUS, INJECTION, focus_model_of
+from cynosure.insight.judging.risk import risk_model_of
 
 
 @dataclass(frozen=True)

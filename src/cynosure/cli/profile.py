@@ -23,10 +23,10 @@ from cynosure.cli.profile_needles import read_needles
 from cynosure.cli.profile_risk import with_risk
 from cynosure.core.errors import InputError, NotFound, UnsupportedArchitecture
 from cynosure.insight import HeadProfile, choice_of, read_profile, write_profile
-from cynosure.insight.head_kinds import QUICK, ProbeRecipe, Report, find_kinds
-from cynosure.insight.kind_finding import KindFinding
-from cynosure.insight.probe_tasks import MAX_TOKENS, Vocabulary
-from cynosure.insight.profile_choice import KINDS
+from cynosure.insight.heads.head_kinds import QUICK, ProbeRecipe, Report, find_kinds
+from cynosure.insight.heads.kind_finding import KindFinding
+from cynosure.insight.heads.probe_tasks import MAX_TOKENS, Vocabulary
+from cynosure.insight.heads.profile_choice import KINDS
 from cynosure.models.decoder import Decoder
 from cynosure.models.fingerprint import digests_of, fingerprint
 from cynosure.models.load import LanguageModel, load

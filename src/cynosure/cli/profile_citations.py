@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from cynosure.cli.profile_risk import spelled
 from cynosure.core.errors import InputError, NotFound
 from cynosure.insight import HeadProfile
-from cynosure.insight.attribution import AttributedAnswer
-from cynosure.insight.citation_fit import CitationFit, answer_to_learn_from, fit_citations
-from cynosure.insight.citation_weights import SECTION
-from cynosure.insight.head_kinds import Report
+from cynosure.insight.citing.attribution import AttributedAnswer
+from cynosure.insight.citing.citation_fit import CitationFit, answer_to_learn_from, fit_citations
+from cynosure.insight.citing.citation_weights import SECTION
+from cynosure.insight.heads.head_kinds import Report
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cynosure.core.errors import InputError, NotFound
 from cynosure.insight import HeadProfile
-from cynosure.insight.focus import FOCUS, INJECTION
-from cynosure.insight.focus_fit import FocusSample, fit_focus, sample_of
-from cynosure.insight.head_kinds import Report
+from cynosure.insight.heads.head_kinds import Report
+from cynosure.insight.judging.focus import FOCUS, INJECTION
+from cynosure.insight.judging.focus_fit import FocusSample, fit_focus, sample_of
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.decoder import Decoder
 from cynosure.models.load import LanguageModel

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
 
 from cynosure.core.errors import InputError, NotFound
-from cynosure.insight.probe_tasks import ProbeCase, copied_case
+from cynosure.insight.heads.probe_tasks import ProbeCase, copied_case
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.load import LanguageModel
 from cynosure.models.text.tokenizer import Tokenizer

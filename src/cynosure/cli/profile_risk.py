@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from cynosure.core.errors import InputError, NotFound
 from cynosure.insight import HeadProfile, PromptSegments, ReadToken
-from cynosure.insight.head_kinds import Report
+from cynosure.insight.heads.head_kinds import Report
+from cynosure.insight.heads.profile_choice import KINDS
+from cynosure.insight.judging.risk import RETRIEVAL, RISK, tokens_in
+from cynosure.insight.judging.risk_fit import RiskExample, fit_risk
 from cynosure.insight.probing import Head
-from cynosure.insight.profile_choice import KINDS
-from cynosure.insight.risk import RETRIEVAL, RISK, tokens_in
-from cynosure.insight.risk_fit import RiskExample, fit_risk
 from cynosure.insight.sentences import sentence_spans
 from cynosure.models.chat.format import ChatFormat
 from cynosure.models.decoder import Decoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cynosure.core.errors import InputError
-from cynosure.insight.auditor import AuditorSettings
+from cynosure.insight.citing.auditor import AuditorSettings
 
 DEFAULT = AuditorSettings()
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from cynosure.cli.assembly import ServeOptions
-from cynosure.insight.drift_features import watched_digest
+from cynosure.insight.drift.drift_features import watched_digest
 from cynosure.server.answers.attention import default_choice
-from cynosure.server.records.drift_board import DriftBoard
-from cynosure.server.records.sentinels import SentinelPrompt, read_sentinels
+from cynosure.server.attended.drift_board import DriftBoard
+from cynosure.server.attended.sentinels import SentinelPrompt, read_sentinels
 from cynosure.server.runtime import Load, Report
 from cynosure.server.services import Services
 

@@ -10,8 +10,8 @@ from cynosure.cli.assembly import ServeOptions
 from cynosure.cli.serve_models import num_bytes
 from cynosure.core.errors import InputError
 from cynosure.insight.trace_level import TraceLevel
-from cynosure.server.records.trace_folder import FolderLimits, TraceFolder
-from cynosure.server.records.trace_keeper import KeeperSettings, TraceKeeper, in_memory
+from cynosure.server.attended.trace_folder import FolderLimits, TraceFolder
+from cynosure.server.attended.trace_keeper import KeeperSettings, TraceKeeper, in_memory
 
 _MAX_DAYS = 36_525.0
 

@@ -17,9 +17,9 @@ from cynosure.insight.head_choice import (
     coverage_of,
     default_heads,
 )
+from cynosure.insight.heads.profile_choice import choice_of
 from cynosure.insight.probing import ProbedModel
 from cynosure.insight.profile import HeadProfile, read_profile, write_profile
-from cynosure.insight.profile_choice import choice_of
 from cynosure.insight.prompt_segments import PromptPart, PromptSegments
 from cynosure.insight.report import (
     AttentionReport,

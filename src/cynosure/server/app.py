@@ -14,15 +14,15 @@ from cynosure.server import errors, openapi
 from cynosure.server.admission import Admission
 from cynosure.server.answers.generated_ids import GeneratedIds
 from cynosure.server.answers.response_store import ResponseStore
+from cynosure.server.attended.attention_audits import AttentionAudits
+from cynosure.server.attended.attention_desk import AttentionDesk
+from cynosure.server.attended.drift_board import DriftBoard
+from cynosure.server.attended.sentinels import Sentinels
+from cynosure.server.attended.trace_keeper import TraceKeeper, in_memory
 from cynosure.server.gate import Gate
-from cynosure.server.records.attention_audits import AttentionAudits
-from cynosure.server.records.attention_desk import AttentionDesk
 from cynosure.server.records.auditing import Auditing
-from cynosure.server.records.drift_board import DriftBoard
 from cynosure.server.records.journal import Journal
 from cynosure.server.records.oversight import Oversight
-from cynosure.server.records.sentinels import Sentinels
-from cynosure.server.records.trace_keeper import TraceKeeper, in_memory
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.routes import (
     adapters,

@@ -12,10 +12,10 @@ import pytest
 
 from cynosure.cli.local_completer import load_completer
 from cynosure.insight import WatchPolicy
+from cynosure.insight.heads.profile_choice import choice_of
+from cynosure.insight.judging.risk import RISK, RiskModel
+from cynosure.insight.judging.sentence_features import FITTED
 from cynosure.insight.profile import HeadProfile
-from cynosure.insight.profile_choice import choice_of
-from cynosure.insight.risk import RISK, RiskModel
-from cynosure.insight.sentence_features import FITTED
 from cynosure.server.runtime import Report
 from cynosure.server.services import Services
 from tests.models.tiny_tokenizers import byte_fallback, write

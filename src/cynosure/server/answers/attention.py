@@ -20,7 +20,7 @@ from cynosure.insight import (
     shares_by_part,
 )
 from cynosure.insight.audit_summary import AuditSummary
-from cynosure.insight.citations import CitationRule
+from cynosure.insight.citing.citations import CitationRule
 from cynosure.insight.profile import HeadProfile
 from cynosure.insight.trace_level import TraceLevel
 from cynosure.server.answers.call_gate import CallGate, ungated

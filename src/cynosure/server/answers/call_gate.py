@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cynosure.insight import Reading, shares_by_part
-from cynosure.insight.focus import Focus, FocusTally
 from cynosure.insight.focus_rule import FocusRule
+from cynosure.insight.judging.focus import Focus, FocusTally
 from cynosure.server.answers.continuation import Placed
 from cynosure.server.guard_notes import GuardNotes
 from cynosure.server.schemas.stopped_call import StoppedCall

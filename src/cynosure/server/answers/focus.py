@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from cynosure.core.errors import InputError
 from cynosure.insight import PromptSegments, Reading, TokenShares
-from cynosure.insight.focus import INJECTION, FocusTally, focus_model_of, is_divided
 from cynosure.insight.focus_rule import FocusRule, stricter
+from cynosure.insight.judging.focus import INJECTION, FocusTally, focus_model_of, is_divided
 from cynosure.server.schemas.attention import Attention, AttentionParam
 from cynosure.server.services import CompletionModel
 

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from cynosure.core.errors import InputError
 from cynosure.insight import PromptPart, PromptSegments, Reading
-from cynosure.insight.citations import (
+from cynosure.insight.citing.citations import (
     CITED_ROLES,
     DEFAULT_PER_SENTENCE,
     Citation,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cynosure.insight import Reading
-from cynosure.insight.risk import RiskReader, SentenceRisk, largest, risk_model_of
+from cynosure.insight.judging.risk import RiskReader, SentenceRisk, largest, risk_model_of
 from cynosure.server.answers.said_tokens import SaidTokens
 from cynosure.server.schemas.attention import AttendedSentence, Attention
 

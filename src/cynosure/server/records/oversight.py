@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cynosure.guard import Policy
-from cynosure.insight.auditor import AuditorSettings
+from cynosure.insight.citing.auditor import AuditorSettings
 from cynosure.observe.spans import SpanWriter
+from cynosure.server.attended.drift_board import DriftBoard
+from cynosure.server.attended.sentinels import SentinelPrompt
+from cynosure.server.attended.trace_keeper import TraceKeeper
 from cynosure.server.records.audit_writer import AuditWriter
-from cynosure.server.records.drift_board import DriftBoard
-from cynosure.server.records.sentinels import SentinelPrompt
-from cynosure.server.records.trace_keeper import TraceKeeper
 
 
 @dataclass(frozen=True)

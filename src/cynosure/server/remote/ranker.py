@@ -40,7 +40,7 @@ class RemoteRanker:
         return Scores(rows.values, rows.token_counts)
 
     async def attended(self, query: str, text: str, tenant: str = "") -> Evidence:
-        """The words that it attends to from a query; raises as `score` does, and where it reads texts apart."""
+        """The words that it attends to from a query; raises as `score` does, or if it reads texts apart."""
         future = self._supervisor.link.call(lambda number: Attend(number, self.name, text, query))
         shares: Shares = await asyncio.wrap_future(future)
         return folded_evidence(text, shares)

@@ -14,14 +14,14 @@ from cynosure.observe.metrics import ServingMetrics
 from cynosure.server.admission import Admission, check_admin
 from cynosure.server.answers.generated_ids import GeneratedIds
 from cynosure.server.answers.keeping import keeping
+from cynosure.server.attended.attending import attending
+from cynosure.server.attended.attention_audits import AttentionAudits
+from cynosure.server.attended.attention_desk import AttentionDesk, TimedSinks
+from cynosure.server.attended.sentinels import Sentinels
+from cynosure.server.attended.trace_keeper import TraceKeeper
 from cynosure.server.errors import RETRY_AFTER_S
 from cynosure.server.guarded.guarding import guarded
-from cynosure.server.records.attending import attending
-from cynosure.server.records.attention_audits import AttentionAudits
-from cynosure.server.records.attention_desk import AttentionDesk, TimedSinks
 from cynosure.server.records.metering import metered
-from cynosure.server.records.sentinels import Sentinels
-from cynosure.server.records.trace_keeper import TraceKeeper
 from cynosure.server.records.visit_store import VisitStore
 from cynosure.server.runtime import Progress, Runtime
 from cynosure.server.services import Services

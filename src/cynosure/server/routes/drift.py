@@ -7,7 +7,7 @@ import time
 
 from fastapi import APIRouter, Depends, Request
 
-from cynosure.server.records.drift_view import board_view, reference_view
+from cynosure.server.attended.drift_view import board_view, reference_view
 from cynosure.server.routes.access import Ready, admin_only, desk_of, known_query, runtime_of, sentinels_of
 from cynosure.server.schemas.drift import DriftBoard, DriftReference, FreezeReference
 

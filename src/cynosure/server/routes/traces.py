@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from cynosure.core.errors import EnvironmentFault, NotFound
 from cynosure.insight.trace_level import TraceLevel
 from cynosure.server.admission import check_admin
-from cynosure.server.records.trace_query import TraceQuery
+from cynosure.server.attended.trace_query import TraceQuery
 from cynosure.server.routes.access import known_query, traces_of, visit_of
 from cynosure.server.schemas.traces import Trace, TraceList, TraceRow, TracesDeleted
 

@@ -149,8 +149,9 @@ class AttendedToken(BaseModel):
 class AttendedSentence(Piece):
     """A sentence of the answer, in code points of what it says, and how likely it is not grounded.
 
-    `risk` is the chance that documents and results of tools did not tell it, among answers like those that the
-    model's profile was fitted on; null where the answer is not like them, and `risk_unknown_reason` says why.
+    `risk` is the chance that documents and results of tools did not tell it, among answers like those that
+    the model's profile was fitted on; null where the answer is not like them, and `risk_unknown_reason` says
+    why.
     """
 
     start: int
@@ -171,9 +172,9 @@ class AttentionCoverage(BaseModel):
 class CitationAudits(BaseModel):
     """How far this model's citations have held, of those that were put to the test since its start.
 
-    In an audit the cited part is taken away: the citation held if its sentence is then less likely, by more than
-    where another part is. `mean_drop_nats` is by how much, on average; `rank_correlation` is that of scores and
-    such drops. `is_alarmed`: fewer hold than should, beyond doubt.
+    In an audit the cited part is taken away: the citation held if its sentence is then less likely, by more
+    than where another part is. `mean_drop_nats` is by how much, on average; `rank_correlation` is that of
+    scores and such drops. `is_alarmed`: fewer hold than should, beyond doubt.
     """
 
     num: int

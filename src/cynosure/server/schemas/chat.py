@@ -182,7 +182,7 @@ class Conversation(WireRequest):
 
     @property
     def turns(self) -> list[Message]:
-        """The messages, documents before what the user says last, with where each text stands in the request."""
+        """The messages, documents before what the user says last, with each text's place in the request."""
         turns = [message.turn(f"messages[{at}]") for at, message in enumerate(self.messages)]
         if self.documents is not None:
             last = max(at for at, turn in enumerate(turns) if turn.role == "user")

@@ -60,7 +60,7 @@ class UrlCitation(WireRequest):
 
 
 class MessageAnnotation(WireRequest):
-    """A citation as messages of OpenAI's chat have it; it comes back with the message, and nobody reads it."""
+    """A citation as messages of OpenAI's chat have it; it comes back with the message, unread."""
 
     type: Literal["url_citation"] = "url_citation"
     url_citation: UrlCitation

@@ -37,7 +37,7 @@ class EmbeddingsRequest(EndUserFields):
 
 
 class Embedding(BaseModel):
-    """One vector: numbers, or base64 of its little-endian float32 bytes; and what it attended to, where asked."""
+    """One vector: numbers, or base64 of its little-endian float32 bytes; what it attended to, if asked."""
 
     object: Literal["embedding"] = "embedding"
     index: int

@@ -26,7 +26,7 @@ class EvidenceCoverage(BaseModel):
 class EvidenceBody(BaseModel):
     """The words of a text that were attended to, the most attended with weight 1.
 
-    `word_share`, `mark_share` and `sink_share` sum to 1: what words, punctuation and everything else received.
+    `word_share`, `mark_share` and `sink_share` sum to 1: what words, punctuation and all else received.
     """
 
     words: list[AttendedWord]

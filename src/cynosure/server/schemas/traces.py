@@ -17,8 +17,15 @@ from typing import Literal, cast
 import numpy as np
 from pydantic import BaseModel, JsonValue
 
-from cynosure.insight.trace import NUM_OTHERS, TraceIds, TracePlace, TraceShares, TraceSummary, TraceTexts
-from cynosure.insight.trace import Trace as KeptTrace
+from cynosure.insight.traces.trace import (
+    NUM_OTHERS,
+    TraceIds,
+    TracePlace,
+    TraceShares,
+    TraceSummary,
+    TraceTexts,
+)
+from cynosure.insight.traces.trace import Trace as KeptTrace
 from cynosure.server.schemas.attention import AttentionCoverage, SegmentSource
 
 Level = Literal["L0", "L1", "L2", "L3"]

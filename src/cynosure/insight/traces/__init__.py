@@ -1,0 +1,1 @@
+"""Lay out what is kept of an answer's attention, by how private it is. Knows nothing of files."""
