@@ -1,6 +1,6 @@
 """Measure how often a sentence cites the document that it was drawn from, and how often none where none is.
 
-    python evals/citations.py [--write] [--keep FOLDER] [--rehearse]
+    python -m evals.citations [--write] [--keep FOLDER] [--rehearse]
 
 A small model that was trained here answers questions about made-up documents, through the engine as a server
 asks it; some sentences of other documents are about what is asked, and do not tell it. Weights of its heads
@@ -27,7 +27,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from planted_answers import NAME, Answered, PlantedServed
 
 from cynosure.evaluate.results import write_result
 from cynosure.insight import HeadChoice, HeadGroup, Reading
@@ -51,8 +50,9 @@ from cynosure.train.planted_documents import (
     prompts,
 )
 from cynosure.train.planted_documents_language import FAMILIES
+from evals.planted_answers import NAME, Answered, PlantedServed
 
-COMMAND = "python evals/citations.py --write"
+COMMAND = "python -m evals.citations --write"
 NUM_LEARNED, NUM_CALIBRATED, NUM_JUDGED = 150, 250, 2000
 #: Prompts of a rehearsal: of the fitting seeds, behind those that anything is fitted to.
 REHEARSED = FITTING_SEEDS[-NUM_JUDGED:]

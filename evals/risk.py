@@ -1,6 +1,6 @@
 """Measure how well the risk of a sentence tells what documents told from what they did not.
 
-    python evals/risk.py [--write] [--keep FOLDER]
+    python -m evals.risk [--write] [--keep FOLDER]
 
 A small model that was trained here answers questions about made-up documents, through the engine as a server
 asks it. A sentence is grounded where its value stands in a document; the others were made up, remembered, or
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from planted_answers import NAME, Answered, PlantedServed
 
 from cynosure.evaluate.discrimination import auroc, calibration_error
 from cynosure.evaluate.results import write_result
@@ -46,8 +45,9 @@ from cynosure.train.planted_documents import (
     prompts,
 )
 from cynosure.train.planted_documents_language import UNKNOWN, Family, World
+from evals.planted_answers import NAME, Answered, PlantedServed
 
-COMMAND = "python evals/risk.py --write"
+COMMAND = "python -m evals.risk --write"
 NUM_FITTED, NUM_JUDGED, NUM_SHUFFLES = 2000, 2000, 20
 #: Prompts on which it shows which heads retrieve.
 RETRIEVED = FITTING_SEEDS[-100:]
