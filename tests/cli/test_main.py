@@ -59,7 +59,7 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["doctor"]) == cli.INTERRUPTED
 
 
-@pytest.mark.parametrize("arguments", [[], ["brew"], ["--brew"], ["explain"], ["explain", "--mask"]])
+@pytest.mark.parametrize("arguments", [[], ["brew"], ["--brew"], ["explain", "--mask"]])
 def test_wrong_usage_is_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)

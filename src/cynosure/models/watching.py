@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import groupby
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from cynosure.attention.plan import KeyPlan, QueryPlan, cumulative
 #: Keys `start <= key < stop` of a sequence belong to a segment: `(segment, start, stop)`.
 SegmentRun = tuple[int, int, int]
 #: Bits of a nat.
-_BITS = np.float32(1.0 / math.log(2.0))
+BITS_OF_A_NAT = np.float32(1.0 / math.log(2.0))
 #: Layers and query heads of each, sorted.
 HeadsByLayer = tuple[tuple[int, tuple[int, ...]], ...]
 
@@ -102,32 +103,23 @@ class LayerSeen:
     sink_lse: Float32[np.ndarray, "rows heads"] | None = None
 
 
-def shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
-    """Average each row over the heads that are watched in its sequence.
+@runtime_checkable
+class FoldsItself(Protocol):
+    """What was seen, where whoever holds it can fold it faster than we can."""
 
-    It stands between any two tokens of an answer, where caches are cold: each call into numpy counts.
-    """
-    layers = [seen[layer] for layer, _ in watch.heads]
-    mass_lse = _side_by_side([layer.mass_lse for layer in layers])
-    mean_score = _side_by_side([layer.mean_score for layer in layers])
-    largest = mass_lse.max(axis=-1, keepdims=True)
-    has_sink = any(layer.sink_lse is not None for layer in layers)
-    if has_sink or min(largest.ravel().tolist()) == -math.inf:
-        return any_shares_of(watch, seen)
-    shares = np.exp(mass_lse - largest)
-    num_rows, _, num_segments = shares.shape
-    # A sum by the product that is needed anyway.
-    sums = shares @ _ones(num_segments)
-    spread = np.log(sums) + largest[..., 0] - mean_score
-    weights = [_all_weights(watch.heads, part.heads, part.folds) for part in watch.parts for _ in part.rows]
-    found = [(own.folds / total) @ row for own, total, row in zip(weights, sums, shares, strict=True)]
-    entropy = [own.bits @ row for own, row in zip(weights, spread, strict=True)]
-    mass = found[0][:1] if num_rows == 1 else np.stack([own[0] for own in found])
-    return Shares(mass, _zeros(num_rows), np.array(entropy, np.float32), tuple(own[1:] for own in found))
+    def folded(self, watch: PassWatch) -> Shares | None:
+        """What `any_shares_of` gives; None where it can't be done."""
+        ...
+
+
+def shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
+    """Average each row over the heads that are watched in its sequence."""
+    folded = seen.folded(watch) if isinstance(seen, FoldsItself) else None
+    return any_shares_of(watch, seen) if folded is None else folded
 
 
 def any_shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
-    """What `shares_of` gives, also where layers have sinks, or a head sees nothing."""
+    """What `shares_of` gives, in plain numpy: also where layers have sinks, or a head sees nothing."""
     layers = [seen[layer] for layer, _ in watch.heads]
     mass_lse = _side_by_side([layer.mass_lse for layer in layers])
     mean_score = _side_by_side([layer.mean_score for layer in layers])
@@ -147,7 +139,7 @@ def any_shares_of(watch: PassWatch, seen: Mapping[int, LayerSeen]) -> Shares:
     sink = np.zeros(len(weights), np.float32)
     if sink_lse is not None:
         sink = (weights * np.exp(sink_lse - floor)).sum(-1)
-    return Shares(mass, sink, entropy * _BITS, tuple(_folded(watch, shares)))
+    return Shares(mass, sink, entropy * BITS_OF_A_NAT, tuple(_folded(watch, shares)))
 
 
 def _folded(
@@ -175,30 +167,12 @@ def _weights(watched: HeadsByLayer, wanted: HeadsByLayer, num_rows: int) -> Floa
     return np.tile(np.array(counts, np.float32) / np.float32(len(own)), (num_rows, 1))
 
 
-@dataclass(frozen=True, eq=False)
-class _Weights:
-    """What each watched head counts: for the mean and then the folds, and for bits of the entropy."""
-
-    folds: Float32[np.ndarray, "mean_and_folds heads"]
-    bits: Float32[np.ndarray, " heads"]
-
-
 @lru_cache(maxsize=256)
-def _all_weights(
+def weights_of(
     watched: HeadsByLayer, wanted: HeadsByLayer, folds: tuple[tuple[float, ...], ...]
-) -> _Weights:
-    mean = _weights(watched, wanted, 1)
-    return _Weights(np.concatenate([mean, _fold_weights(watched, wanted, folds)]), mean[0] * _BITS)
-
-
-@lru_cache(maxsize=64)
-def _ones(count: int) -> Float32[np.ndarray, " count"]:
-    return np.ones(count, np.float32)
-
-
-@lru_cache(maxsize=64)
-def _zeros(count: int) -> Float32[np.ndarray, " count"]:
-    return np.zeros(count, np.float32)
+) -> Float32[np.ndarray, "mean_and_folds heads"]:
+    """What each watched head counts for a sequence that wants some: for the mean, and then for its folds."""
+    return np.concatenate([_weights(watched, wanted, 1), _fold_weights(watched, wanted, folds)])
 
 
 @lru_cache(maxsize=256)

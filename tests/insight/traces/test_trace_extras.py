@@ -10,7 +10,7 @@ from cynosure.insight import AttentionReport
 from cynosure.insight.trace_level import TraceLevel
 from cynosure.insight.traces.trace import trace_of
 from cynosure.insight.traces.trace_extras import trace_extras
-from tests.insight import test_citations
+from tests.insight.citing import test_citations
 from tests.insight.judging.test_risk import READING, TOKENS
 
 REPORT = AttentionReport("r", 0, "", "m", "/", 0.0, READING, tuple(range(8)), tuple(TOKENS), "stop")

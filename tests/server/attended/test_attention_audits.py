@@ -34,6 +34,7 @@ from cynosure.models.decoder import Decoder
 from cynosure.models.load import load
 from cynosure.models.probe import DecoderProbe
 from cynosure.observe.load import EngineLoad
+from cynosure.server.attended import attention_audits
 from cynosure.server.attended.attention_audits import (
     BUSY,
     DROPPED,
@@ -42,7 +43,6 @@ from cynosure.server.attended.attention_audits import (
     UNLIKE,
     AttentionAudits,
 )
-from cynosure.server.records import attention_audits
 from cynosure.server.records.oversight import Oversight
 from cynosure.server.runtime import Report
 from cynosure.server.services import Generation, Services, Tokens

@@ -9,9 +9,9 @@ from cynosure.insight import AttentionReport, ReportSink, TokenShares
 from cynosure.insight.judging.risk import SentenceRisk
 from cynosure.observe.attention_metrics import AttentionMetrics
 from cynosure.observe.metrics import ServingMetrics
+from cynosure.server.attended import attention_desk
 from cynosure.server.attended.attention_desk import MAX_WAITING, AttentionDesk, Dropping, TimedSinks
 from cynosure.server.attended.drift_board import DriftBoard
-from cynosure.server.records import attention_desk
 from tests.insight.drift.test_drift_features import report
 from tests.observe.test_metrics import values
 

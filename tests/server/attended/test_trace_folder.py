@@ -13,9 +13,9 @@ import pytest
 from cynosure.core.errors import EnvironmentFault
 from cynosure.insight.trace_level import TraceLevel
 from cynosure.insight.traces.trace import Trace, TraceSummary, trace_of
+from cynosure.server.attended import trace_folder
 from cynosure.server.attended.trace_folder import FANOUT, FolderLimits, TraceFolder, by_day
 from cynosure.server.attended.trace_query import TraceQuery
-from cynosure.server.records import trace_folder
 from tests.insight.trace_cases import CANARY, CREATED_S, half_watched, report
 from tests.server.attended.test_trace_table import assert_same
 

@@ -10,8 +10,8 @@ import pytest
 from cynosure.core.errors import MissingPackage
 from cynosure.insight.trace_level import TraceLevel
 from cynosure.insight.traces.trace import ExtraValue, Trace, TraceExtra, trace_of
+from cynosure.server.attended import trace_table
 from cynosure.server.attended.trace_table import answers_of, summaries_in, tokens_of, traces_in
-from cynosure.server.records import trace_table
 from tests.insight.trace_cases import CHOICE, half_watched, report
 
 LEVELS = [TraceLevel.L0, TraceLevel.L1, TraceLevel.L2, TraceLevel.L3]

@@ -7,7 +7,7 @@ its modules instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -73,7 +73,7 @@ class NativePasses:
         assert isinstance(graph.head, NativeLinear)
         self.is_timed = False
         self.times: tuple[PartTime, ...] = ()
-        self.seen: dict[int, LayerSeen] = {}
+        self.seen: Mapping[int, LayerSeen] = {}
         self.recalled: tuple[Recall | None, ...] = ()
         self._graph, self._cache, self._backend = graph, cache, backend
         self._layers = LayerProgram(graph, cache, FIRST_CAPACITY)

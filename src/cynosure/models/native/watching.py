@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import final
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Int64
 
 from cynosure.kernels.attention import NOT_WATCHED, CAttentionCall
 from cynosure.kernels.program import CPages, CSeen
-from cynosure.models.watching import LayerSeen, PassWatch, WatchedRows
+from cynosure.models.native.seen import SeenInRoom
+from cynosure.models.watching import PassWatch, WatchedRows
 
 _FLOAT = 4  # bytes
 
@@ -79,27 +80,14 @@ class NativeObserver:
         for layer, _ in self._watch.heads:
             ctypes.memset(ctypes.addressof(pages[layer].seen), 0, ctypes.sizeof(CSeen))
 
-    @cached_property
-    def seen(self) -> dict[int, LayerSeen]:
+    @property
+    def seen(self) -> SeenInRoom:
         """What was written; where the observer goes on, the next step writes over it."""
-        return self._by_layer(self._room)
+        return SeenInRoom(self._watch, self._room)
 
-    def seen_apart(self) -> dict[int, LayerSeen]:
+    def seen_apart(self) -> SeenInRoom:
         """What was written, and is written over by nobody."""
-        return self._by_layer(self._room.copy())
-
-    def _by_layer(self, room: Float32[np.ndarray, " numbers"]) -> dict[int, LayerSeen]:
-        masses, mean_scores = room[: self._num_masses], room[self._num_masses :]
-        num_rows, found = len(self._watch.rows), dict[int, LayerSeen]()
-        for layer, heads in self._watch.heads:
-            size = num_rows * len(heads)
-            num_masses = size * self._watch.num_segments
-            found[layer] = LayerSeen(
-                masses[:num_masses].reshape(num_rows, len(heads), -1),
-                mean_scores[:size].reshape(num_rows, len(heads)),
-            )
-            masses, mean_scores = masses[num_masses:], mean_scores[size:]
-        return found
+        return SeenInRoom(self._watch, self._room.copy())
 
 
 def _is_alike(part: WatchedRows, last: WatchedRows) -> bool:

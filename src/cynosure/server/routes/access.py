@@ -36,6 +36,11 @@ def runtime_of(request: Request) -> Runtime:
     return runtime
 
 
+def operators_services(request: Request) -> Services | None:
+    """The services as the server has them, bound to nobody: for what it asks on its own account."""
+    return runtime_of(request).services
+
+
 def visit_of(request: Request) -> Visit:
     """Who asks, and what it has cost so far."""
     return visit_in(request.scope)

@@ -8,7 +8,14 @@ import time
 from fastapi import APIRouter, Depends, Request
 
 from cynosure.server.attended.drift_view import board_view, reference_view
-from cynosure.server.routes.access import Ready, admin_only, desk_of, known_query, runtime_of, sentinels_of
+from cynosure.server.routes.access import (
+    Ready,
+    admin_only,
+    desk_of,
+    known_query,
+    operators_services,
+    sentinels_of,
+)
 from cynosure.server.schemas.drift import DriftBoard, DriftReference, FreezeReference
 
 router = APIRouter(tags=["drift"], dependencies=[Depends(admin_only), Depends(known_query())])
@@ -25,8 +32,8 @@ async def drift(request: Request) -> DriftBoard:
 async def freeze(body: FreezeReference, request: Request, services: Ready) -> DriftReference:
     """Make a model's last watched answers what later ones are compared with; for an admin's key."""
     board = desk_of(request).board
-    # As the server has them: sentinels are nobody's request.
-    own = runtime_of(request).services or services
-    sentinels = await sentinels_of(request).frozen(own, body.model)
+    # Sentinels are nobody's request.
+    own = operators_services(request)
+    sentinels = await sentinels_of(request).frozen(services if own is None else own, body.model)
     reference = await asyncio.to_thread(board.freeze, body.model, time.time(), sentinels)
     return reference_view(reference, is_kept=board.is_kept)
