@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import urllib.error
-import urllib.request
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cynosure.core.errors import EnvironmentFault, InputError
-
-KEY_VARIABLE = "CYNOSURE_API_KEY"
-_TIMEOUT_S = 120.0
+from cynosure.cli.running_server import add_server_arguments, asked
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,15 +21,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     freeze = actions.add_parser("freeze", help="take the last watched answers of a model as its reference")
     freeze.add_argument("model", help="what requests call it")
     for one in (show, freeze):
-        one.add_argument("--url", default="http://127.0.0.1:8000", help="the server (http://127.0.0.1:8000)")
-        one.add_argument("--api-key", metavar="KEY", help=f"an admin's key (or {KEY_VARIABLE})")
+        add_server_arguments(one, "an admin's key")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the board, or what was frozen; 1 where `show` finds an alarm."""
     console = Console(highlight=False)
     if arguments.action == "freeze":
-        made = _asked(arguments, "/v1/drift/reference", {"model": arguments.model})
+        made = asked(arguments, "/v1/drift/reference", {"model": arguments.model})
         where = (
             "is kept" if made["is_kept"] else "lasts as long as the server runs: start it with --drift FOLDER"
         )
@@ -45,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
             soft_wrap=True,
         )
         return 0
-    board = _asked(arguments, "/v1/drift")
+    board = asked(arguments, "/v1/drift")
     if arguments.json:
         console.print_json(json.dumps(board))
     else:
@@ -89,38 +82,3 @@ def _draw(console: Console, board: dict[str, Any]) -> None:
 
 def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-def _asked(arguments: argparse.Namespace, path: str, body: dict[str, str] | None = None) -> dict[str, Any]:
-    """What a server answers.
-
-    Raises:
-        InputError: it refuses, or the address is none.
-        EnvironmentFault: nobody answers there.
-    """
-    url = arguments.url.rstrip("/")
-    if not url.startswith(("http://", "https://")):
-        raise InputError(f"--url is {arguments.url!r}; it begins with http:// or https://. Correct it.")
-    headers = {"Content-Type": "application/json"}
-    key = arguments.api_key or os.environ.get(KEY_VARIABLE)
-    if key:
-        headers["Authorization"] = f"Bearer {key}"
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url + path, data, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-            return json.load(response)
-    except urllib.error.HTTPError as fault:
-        raise InputError(_refusal(fault)) from fault
-    except (OSError, ValueError) as fault:
-        raise EnvironmentFault(
-            f"no Cynosure server answers at {url} ({fault}). Start one (cynosure serve --drift FOLDER), or "
-            "name another (--url)."
-        ) from fault
-
-
-def _refusal(fault: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(fault)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"the server answers with status {fault.code}. See its log."
