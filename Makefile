@@ -126,5 +126,5 @@ $(STAMPS)/conformance: $(STAMPS)/test
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/serve
-	$(PIP) install -e ".[server,retrieval,constraints,lsp,dev]"
+	$(PIP) install -e ".[server,retrieval,constraints,lsp,transformers,dev]"
 	@touch $@
