@@ -34,6 +34,7 @@ from cynosure.attention import Watch
 from cynosure.cli.local_ranker import LocalRanker
 from cynosure.cli.python_docs import PythonDocs
 from cynosure.evaluate.results import write_result
+from cynosure.insight.rank_correlation import rank_correlation
 from cynosure.models.batch import Batch
 from cynosure.models.cross_encoder import CrossEncoder, load_cross_encoder
 from cynosure.models.embedder import Embedder
@@ -140,18 +141,6 @@ def fitted(shares: Sequence[np.ndarray], drops: Sequence[Scores]) -> Float[np.nd
     return weights / scale
 
 
-def spearman(one: Scores, other: Scores) -> float:
-    """The correlation of ranks, with ties shared."""
-
-    def ranks(values: Scores) -> Scores:
-        return np.array([(values < value).sum() + ((values == value).sum() - 1) / 2 for value in values])
-
-    a, b = ranks(one), ranks(other)
-    if a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
-
-
 def by_words(case: Case) -> Scores:
     """How many words of the question a sentence has."""
     asked = set(re.findall(r"\w+", case.question.casefold()))
@@ -205,7 +194,14 @@ def evaluate(docs: PythonDocs, names: dict[str, frozenset[str]], embedder: Embed
             "top1": float(
                 np.mean([int(np.argmax(one)) in case.gold for one, case in zip(scores, test, strict=True)])
             ),
-            "spearman": float(np.mean([spearman(a, b) for a, b in zip(scores, by_ablation, strict=True)])),
+            "spearman": float(
+                np.mean(
+                    [
+                        rank_correlation(a.tolist(), b.tolist()) or 0.0
+                        for a, b in zip(scores, by_ablation, strict=True)
+                    ]
+                )
+            ),
         }
     chance = float(np.mean([len(case.gold) / len(case.spans) for case in test]))
     return {

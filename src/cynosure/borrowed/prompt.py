@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from cynosure.core.errors import InputError
-from cynosure.insight import PromptPart, PromptSegments
+from cynosure.insight import PromptPart, PromptSegments, role_of
 
 #: A name for a stretch of a text, `start:end` in code points.
 Named = tuple[str, int, int]
@@ -37,7 +37,7 @@ def text_prompt(tokenizer: PreTrainedTokenizerBase, text: str, named: Sequence[N
             )
         place = end
     parts = [
-        PromptPart(name, name, _role(name, "user"), text=text, start=start, end=end)
+        PromptPart(name, name, role_of(name, "user"), text=text, start=start, end=end)
         for name, start, end in _with_rest(len(text), named)
     ]
     return _read(tokenizer, text, parts, [(part.start or 0, part.end or 0) for part in parts], True)
@@ -75,7 +75,9 @@ def chat_prompt(
             )
         number = counts[one["role"]] = counts.get(one["role"], -1) + 1
         name = one.get("name") or (one["role"] if one["role"] == "system" else f"{one['role']}:{number}")
-        parts.append(PromptPart(name, name, _role(name, one["role"]), index, None, content, 0, len(content)))
+        parts.append(
+            PromptPart(name, name, role_of(name, one["role"]), index, None, content, 0, len(content))
+        )
         place = start + len(content)
         spans.append((start, place))
     return _read(tokenizer, text, parts, spans, False)
@@ -115,7 +117,3 @@ def _with_rest(length: int, named: Sequence[Named]) -> list[Named]:
             found.append((name, start, end))
         place = end
     return found
-
-
-def _role(name: str, role: str) -> str:
-    return "document" if name.split(":")[0] in ("doc", "document") else role

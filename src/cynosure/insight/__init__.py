@@ -20,7 +20,7 @@ from cynosure.insight.head_choice import (
 from cynosure.insight.heads.profile_choice import choice_of
 from cynosure.insight.probing import ProbedModel
 from cynosure.insight.profile import HeadProfile, read_profile, write_profile
-from cynosure.insight.prompt_segments import PromptPart, PromptSegments
+from cynosure.insight.prompt_segments import PromptPart, PromptSegments, role_of
 from cynosure.insight.report import (
     AttentionReport,
     Reading,
@@ -60,6 +60,7 @@ __all__ = [
     "lookback",
     "mass_by_role",
     "read_profile",
+    "role_of",
     "shares_by_part",
     "tell_all",
     "write_profile",

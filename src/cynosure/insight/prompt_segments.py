@@ -14,6 +14,9 @@ from itertools import groupby
 from cynosure.insight.sentences import Span, sentence_starts
 
 SINK, TEMPLATE, GENERATED, IMAGE = "sink", "template", "generated", "image"
+DOCUMENT = "document"
+#: A caller's name that begins so makes a part a document: text that nobody who is trusted wrote.
+DOCUMENT_NAMES = ("doc", "document")
 
 #: `(part, first token, end)`.
 PartRun = tuple[int, int, int]
@@ -120,6 +123,11 @@ class PromptSegments:
             for owner, span in zip(self.owners, self.offsets, strict=True)
         ]
         return replace(self, parts=tuple(parts), owners=tuple(owners))
+
+
+def role_of(name: str, role: str) -> str:
+    """The role of a part that its caller gave a name, and that `role` wrote."""
+    return DOCUMENT if name.split(":")[0] in DOCUMENT_NAMES else role
 
 
 def _runs(owners: Sequence[int]) -> Iterator[PartRun]:

@@ -7,14 +7,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
 from cynosure.core.errors import InputError
-from cynosure.insight import PromptPart, PromptSegments
+from cynosure.insight import PromptPart, PromptSegments, role_of
 from cynosure.models.chat.prompt import TEMPLATE, ChatPrompt, Segment
 from cynosure.models.text.tokenizer import Tokenizer
 
 PROMPT = "prompt"
-#: A caller's name that begins so makes a part a document: text that nobody who is trusted wrote.
-DOCUMENT_NAMES = ("doc", "document")
-DOCUMENT = "document"
 
 _TITLE = re.compile(r"documents\[\d+\]\.title")
 _MESSAGE, _PART = re.compile(r"messages\[(\d+)\]"), re.compile(r"content\[(\d+)\]")
@@ -60,7 +57,7 @@ def text_segments(
     taken: dict[str, int] = {}
     stretches = list(_stretches(len(text), named))
     parts = [
-        PromptPart(_unique(name, taken), name, _role(name, "user"), text=text, start=start, end=end)
+        PromptPart(_unique(name, taken), name, role_of(name, "user"), text=text, start=start, end=end)
         for name, start, end in stretches
     ]
     ends = [end for _, _, end in stretches]
@@ -97,17 +94,13 @@ def _part(segment: Segment, name: str | None, taken: dict[str, int]) -> PromptPa
         # A document is its text; its title is called the same, and is another part.
         id=f"{called}.title" if _TITLE.fullmatch(segment.path) else _unique(called, taken),
         name=called,
-        role=_role(called, segment.kind),
+        role=role_of(called, segment.kind),
         message=None if message is None else int(message.group(1)),
         part=None if part is None else int(part.group(1)),
         text=segment.text,
         start=None if segment.text is None else 0,
         end=None if segment.text is None else len(segment.text),
     )
-
-
-def _role(name: str, role: str) -> str:
-    return DOCUMENT if name.split(":")[0] in DOCUMENT_NAMES else role
 
 
 def _unique(name: str, taken: dict[str, int]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from cynosure.insight import PromptSegments, ReadToken, shares_by_part
 from cynosure.server.answers.continuation import Placed
+from cynosure.server.services import Token
 
 
 class SaidTokens:
@@ -42,7 +43,7 @@ class SaidTokens:
         start = _start_of(self.text, _spelled(self._placed))
         if start is None:
             return None
-        return [_read(placed, placed.start - start, segments) for placed in self._placed]
+        return [read_token(placed.token, placed.start - start, segments) for placed in self._placed]
 
 
 def _spelled(placed: Sequence[Placed]) -> str:
@@ -60,8 +61,8 @@ def _start_of(said: str, spelled: str) -> int | None:
     return place if place >= 0 and (is_end or spelled.find(said) == place) else None
 
 
-def _read(placed: Placed, start: int, segments: PromptSegments) -> ReadToken:
-    token = placed.token
+def read_token(token: Token, start: int, segments: PromptSegments) -> ReadToken:
+    """A chosen token that begins at `start`, and what it attended to by part."""
     assert token.token_id is not None, "only chosen tokens are placed"
     attended = token.attended
     if attended is None:

@@ -8,8 +8,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from cynosure.insight import AttentionReport, Reading, ReadToken, ReportSink, shares_by_part, tell_all
+from cynosure.insight import AttentionReport, Reading, ReadToken, ReportSink, tell_all
 from cynosure.insight.audit_summary import KnowsAudits
+from cynosure.server.answers.said_tokens import read_token
 from cynosure.server.services import CompletionModel, Generation, Services, Token, Tokens
 from cynosure.server.stand_in import StandIn
 from cynosure.server.visit import Visit
@@ -106,11 +107,4 @@ def _note(notes: _Notes, token: Token, reading: Reading) -> None:
             last = notes.tokens[-1]
             notes.tokens[-1] = replace(last, text=last.text + token.text)
         return
-    attended = token.attended
-    shares = (
-        None
-        if attended is None
-        else shares_by_part(reading.segments, attended.masses, attended.sink, attended.entropy_bits)
-    )
-    folds = () if attended is None else attended.folds
-    notes.tokens.append(ReadToken(token.token_id, token.text, start, token.logprob, shares, folds))
+    notes.tokens.append(read_token(token, start, reading.segments))
