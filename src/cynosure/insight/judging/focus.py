@@ -8,17 +8,17 @@ tell the two apart.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cynosure.core.errors import InputError
 from cynosure.insight.head_choice import HeadChoice
 from cynosure.insight.profile import HeadProfile
+from cynosure.insight.profile_section import section_as
 from cynosure.insight.prompt_segments import PromptSegments
 from cynosure.insight.report import AttentionReport, Reading
 from cynosure.insight.tally import TokenShares
@@ -68,15 +68,7 @@ class FocusModel(BaseModel):
         Raises:
             InputError: it is none that this version understands.
         """
-        try:
-            return cls.model_validate_json(json.dumps(section))
-        except ValidationError as fault:
-            first = fault.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "whole"
-            raise InputError(
-                f"the profile's section of focus is not usable ({where}: {first['msg']}). Fit it again with "
-                "this version."
-            ) from fault
+        return section_as(cls, section, "of focus", InputError)
 
     def as_json(self) -> dict[str, Any]:
         """What a profile keeps."""

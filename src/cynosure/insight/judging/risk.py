@@ -6,7 +6,6 @@ only where those answers were like this one. It is no score of truth: a document
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from cynosure.core.errors import ProfileError
 from cynosure.insight.head_choice import HeadChoice
@@ -28,6 +27,7 @@ from cynosure.insight.judging.sentence_features import (
 from cynosure.insight.logistic import chance
 from cynosure.insight.probing import Head
 from cynosure.insight.profile import HeadProfile
+from cynosure.insight.profile_section import section_as
 from cynosure.insight.report import AttentionReport, Reading, ReadToken
 from cynosure.insight.sentences import Span, sentence_spans
 
@@ -81,15 +81,7 @@ class RiskModel(BaseModel):
         Raises:
             ProfileError: it is none that this version understands.
         """
-        try:
-            return cls.model_validate_json(json.dumps(section))
-        except ValidationError as fault:
-            first = fault.errors(include_url=False, include_input=False)[0]
-            where = ".".join(map(str, first["loc"])) or "whole"
-            raise ProfileError(
-                f"the profile's section {RISK!r} is not usable ({where}: {first['msg']}). Fit it again with "
-                "this version."
-            ) from fault
+        return section_as(cls, section, repr(RISK), ProfileError)
 
     def as_json(self) -> dict[str, object]:
         """What a profile keeps."""
