@@ -113,7 +113,7 @@ void gather_task(void* context, int index, int) {
 
 void multiply(const Job& job, const ExpertTask& task, const LinearWork& work, int thread) {
   if (job.plan.experts[task.experts].is_tiled) {
-    job.table.tiles(work, task.first, task.first_row, task.last_row, reinterpret_cast<char*>(scratch_of(job, thread)));
+    job.table.tiles(work, task.first, task.first + 1, task.first_row, task.last_row, reinterpret_cast<char*>(scratch_of(job, thread)));
   } else {
     job.table.rows(work, task.first, task.last);
   }

@@ -25,6 +25,8 @@ namespace CYN_VARIANT {
 constexpr int kLanes = 16;
 
 CYN_INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 3); }
+// Into the second cache: the first is small.
+CYN_INLINE void prefetch_to_second(const void* address) { __builtin_prefetch(address, 0, 2); }
 
 }  // namespace CYN_VARIANT
 }  // namespace cynosure

@@ -41,7 +41,14 @@ void tiles_task(void* context, int index, int thread) {
   const Job& job = *static_cast<const Job*>(context);
   const std::int64_t first = index / job.num_pairs * job.rows_per_task;
   const std::int64_t last = std::min(first + job.rows_per_task, job.work.call->num_rows);
-  job.table->tiles(job.work, index % job.num_pairs, first, last, scratch_of(job, thread));
+  job.table->tiles(job.work, index % job.num_pairs, index % job.num_pairs + 1, first, last, scratch_of(job, thread));
+}
+
+// All rows in one task: what it waits for are the weights, which it streams in their order.
+void streamed_tiles_task(void* context, int index, int thread) {
+  const Job& job = *static_cast<const Job*>(context);
+  const std::int64_t first = index * job.num_pairs / job.num_tasks, last = (index + 1) * job.num_pairs / job.num_tasks;
+  job.table->tiles(job.work, first, last, 0, job.work.call->num_rows, scratch_of(job, thread));
 }
 
 void prepare_rows(Job& job) {
@@ -59,6 +66,10 @@ void run_rows(Job& job) {
 void run_tiles(Job& job) {
   job.num_pairs = (job.work.linear->num_blocks + 1) / 2;
   job.rows_per_task = rows_of_panel(job.work.x);
+  if (job.work.call->num_rows <= std::min(kMaxStreamedRows, job.rows_per_task)) {
+    job.num_tasks = std::min<std::int64_t>(job.num_pairs, kTasksPerThread * num_threads());
+    return run_in_ranges(static_cast<int>(job.num_tasks), streamed_tiles_task, &job);
+  }
   const std::int64_t panels = (job.work.call->num_rows + job.rows_per_task - 1) / job.rows_per_task;
   run_tasks(static_cast<int>(panels * job.num_pairs), tiles_task, &job);
 }

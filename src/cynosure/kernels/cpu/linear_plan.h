@@ -6,9 +6,11 @@
 namespace cynosure {
 
 // With fewer rows dot products are faster; int4 codes must first be unpacked for tiles.
-constexpr std::int64_t kFirstTiledRows = 3;
+constexpr std::int64_t kFirstTiledRows = 1;
 constexpr std::int64_t kFirstTiledRowsOfInt4 = 9;
 constexpr std::int64_t kTasksPerThread = 8;       // enough that nobody waits long for the last one
+// Up to so many rows a product waits for its weights: threads stream a range of them each.
+constexpr std::int64_t kMaxStreamedRows = 64;
 constexpr std::int64_t kMaxPanelBytes = 1 << 20;  // of activations that one task walks through: half a cache
 
 inline std::int64_t up_to(std::int64_t n, std::int64_t unit) { return (n + unit - 1) / unit * unit; }

@@ -13,7 +13,9 @@ namespace CYN_VARIANT {
 constexpr std::int64_t kTileBytes = 1024;
 constexpr std::int64_t kTileRows = 16;
 constexpr std::int64_t kStepsInChunk = 8;  // of 64 bytes a row: two blocks of weights take 16 KB
-constexpr std::int64_t kTilesAhead = 4;
+constexpr std::int64_t kTilesAhead = 2;    // of each block: more of them would crowd out what is waited for
+constexpr std::int64_t kPageBytes = 4096;
+constexpr int kLinesOfNextPage[] = {0, 64, 512, 576};
 
 struct alignas(64) TileConfig {
   std::uint8_t palette = 1;
@@ -30,6 +32,44 @@ static void configure_tiles() {
   _tile_loadconfig(&config);
 }
 
+// Walks through packed pairs of blocks in the order of their use and asks memory for tiles before they are needed.
+// What follows a pair is the next one: whoever computes that finds its beginning fetched.
+struct Ahead {
+  const char* at[2];      // the tiles that are asked for next
+  std::int64_t num_left;  // of each block of that pair
+  std::int64_t block_bytes;
+};
+
+template <int N>
+CYN_INLINE void fetch(Ahead& ahead) {
+  for (int n = 0; n < N; ++n) {
+    for (int line = 0; line < kTileBytes; line += 64) prefetch(ahead.at[n] + line);
+    // The processor looks ahead by itself, but not past a page before it has seen some lines of the next.
+    for (int line : kLinesOfNextPage) prefetch_to_second(ahead.at[n] + kPageBytes + line);
+    ahead.at[n] += kTileBytes;
+  }
+  if (--ahead.num_left > 0) return;
+  ahead.at[0] = ahead.at[N - 1];
+  ahead.at[1] = ahead.at[0] + ahead.block_bytes;
+  ahead.num_left = ahead.block_bytes / kTileBytes;
+}
+
+// Rows of a pair whose sums are known, to be finished while the next pair waits for its weights.
+struct Unfinished {
+  std::int64_t pair, first_row, row, last_row, rows_per_step;
+  bool has_two_blocks;
+  const char* sums;
+};
+
+static void finish_tiles(const LinearWork& work, const Unfinished& rows, std::int64_t last_row);
+
+CYN_INLINE void finish_some(const LinearWork& work, Unfinished& rows, std::int64_t count) {
+  if (rows.row == rows.last_row) return;
+  const std::int64_t last = rows.last_row - rows.row > count ? rows.row + count : rows.last_row;
+  finish_tiles(work, rows, last);
+  rows.row = last;
+}
+
 // Where the operands of a run of steps lie, and the four tiles of sums.
 struct TileRun {
   const char* x;           // first row of the run; rows are x_stride bytes apart
@@ -38,7 +78,9 @@ struct TileRun {
   std::int64_t num_steps;
   char* sums;
   bool is_first;           // sums start at zero
-  bool is_new;             // these weights are read for the first time: fetch ahead
+  Ahead* ahead;            // null where these weights were read before
+  const LinearWork* work;
+  Unfinished* unfinished;  // or null
 };
 
 // M of 16 rows, N blocks. The numbers of tiles must be literals.
@@ -58,12 +100,8 @@ static void multiply_tiles(const TileRun& run) {
   const char* x = run.x;
   const char* next = run.x + kTileRows * run.x_stride;
   for (std::int64_t step = 0; step < run.num_steps; ++step) {
-    if (run.is_new) {
-      for (int n = 0; n < N; ++n) {
-        const char* ahead = run.weights[n] + (step + kTilesAhead) * kTileBytes;
-        for (int line = 0; line < kTileBytes; line += 64) prefetch(ahead + line);
-      }
-    }
+    if (run.ahead != nullptr) fetch<N>(*run.ahead);
+    if (run.unfinished != nullptr) finish_some(*run.work, *run.unfinished, run.unfinished->rows_per_step);
     _tile_loadd(4, x + step * 64, run.x_stride);
     _tile_loadd(6, run.weights[0] + step * kTileBytes, 64);
     if constexpr (IsInt8) _tile_dpbsud(0, 4, 6); else _tile_dpbf16ps(0, 4, 6);
@@ -138,22 +176,21 @@ CYN_INLINE Lanes product_of(const LinearWork& work, std::int64_t row, std::int64
   return mul(to_floats(codes), mul(load(static_cast<const float*>(work.linear->scales) + block * kLanes), fill(work.x.scales[row])));
 }
 
-static void finish_tiles(const LinearWork& work, std::int64_t pair, std::int64_t first, std::int64_t last,
-                         bool has_two_blocks, const char* sums) {
-  for (std::int64_t row = first; row < last; ++row) {
-    const std::int64_t at = row - first;
-    const char* here = sums + (at / kTileRows) * 2 * kTileBytes + (at % kTileRows) * 64;
-    const Lanes one = product_of(work, row, 2 * pair, here);
-    if (!has_two_blocks) {
-      finish(work, row, 2 * pair, one);
+static void finish_tiles(const LinearWork& work, const Unfinished& rows, std::int64_t last_row) {
+  for (std::int64_t row = rows.row; row < last_row; ++row) {
+    const std::int64_t at = row - rows.first_row;
+    const char* here = rows.sums + (at / kTileRows) * 2 * kTileBytes + (at % kTileRows) * 64;
+    const Lanes one = product_of(work, row, 2 * rows.pair, here);
+    if (!rows.has_two_blocks) {
+      finish(work, row, 2 * rows.pair, one);
       continue;
     }
-    const Lanes two = product_of(work, row, 2 * pair + 1, here + kTileBytes);
+    const Lanes two = product_of(work, row, 2 * rows.pair + 1, here + kTileBytes);
     if (work.linear->is_gated) {
-      finish_gated(work, row, pair, one, two);
+      finish_gated(work, row, rows.pair, one, two);
     } else {
-      finish(work, row, 2 * pair, one);
-      finish(work, row, 2 * pair + 1, two);
+      finish(work, row, 2 * rows.pair, one);
+      finish(work, row, 2 * rows.pair + 1, two);
     }
   }
 }
@@ -171,19 +208,20 @@ static void fetch_outputs(const LinearWork& work, std::int64_t pair, std::int64_
 }
 
 static std::int64_t tile_scratch(const LinearWork& work, std::int64_t num_rows) {
-  const std::int64_t sums = (num_rows + 2 * kTileRows - 1) / (2 * kTileRows) * 4 * kTileBytes;
+  // Of two pairs, where one is finished while the next is multiplied.
+  const std::int64_t panels = (num_rows + 2 * kTileRows - 1) / (2 * kTileRows);
+  const std::int64_t sums = (panels == 1 ? 2 : panels) * 4 * kTileBytes;
   return sums + (work.linear->type == CYN_INT4 ? 2 * kStepsInChunk * kTileBytes : 0);
 }
 
-static void tiles(const LinearWork& work, std::int64_t pair, std::int64_t first_row, std::int64_t last_row,
-                  char* scratch) {
+static void tiles_of_pair(const LinearWork& work, std::int64_t pair, std::int64_t first_row, std::int64_t last_row,
+                          Ahead* ahead, char* scratch) {
   const CynLinear& linear = *work.linear;
   const bool has_two_blocks = 2 * pair + 1 < linear.num_blocks;
   const bool is_int8 = linear.type == CYN_INT8;
   const std::int64_t all_steps = work.x.row_bytes / 64;
   const std::int64_t block_bytes = all_steps * kTileBytes;
   char* const panel = scratch + tile_scratch(work, last_row - first_row) - 2 * kStepsInChunk * kTileBytes;
-  configure_tiles();
   for (std::int64_t done = 0; done < all_steps; done += kStepsInChunk) {
     TileRun run{};
     run.num_steps = all_steps - done < kStepsInChunk ? all_steps - done : kStepsInChunk;
@@ -201,13 +239,62 @@ static void tiles(const LinearWork& work, std::int64_t pair, std::int64_t first_
     for (std::int64_t row = first_row; row < last_row; row += 2 * kTileRows) {
       run.x = work.x.values + row * work.x.row_bytes + done * 64;
       run.sums = scratch + (row - first_row) / (2 * kTileRows) * 4 * kTileBytes;
-      run.is_new = row == first_row && linear.type != CYN_INT4;
+      run.ahead = row == first_row ? ahead : nullptr;
       const std::int64_t end = row + 2 * kTileRows < last_row ? row + 2 * kTileRows : last_row;
       const bool is_last = done + run.num_steps == all_steps;
       if (is_last) fetch_outputs(work, pair, row, end);
       const bool has_two_rows = last_row - row > kTileRows;
       is_int8 ? multiply<true>(run, has_two_rows, has_two_blocks) : multiply<false>(run, has_two_rows, has_two_blocks);
-      if (is_last) finish_tiles(work, pair, row, end, has_two_blocks, run.sums);
+      if (is_last) finish_tiles(work, {pair, row, row, end, 0, has_two_blocks, run.sums}, end);
+    }
+  }
+}
+
+// Up to 32 rows and all columns in one run a pair; the rows of a pair are finished while the next one is multiplied.
+static void stream_pairs(const LinearWork& work, std::int64_t first_pair, std::int64_t last_pair,
+                         std::int64_t first_row, std::int64_t last_row, Ahead& ahead, char* scratch) {
+  const CynLinear& linear = *work.linear;
+  const bool has_two_rows = last_row - first_row > kTileRows;
+  TileRun run{};
+  run.num_steps = ahead.block_bytes / kTileBytes;
+  run.x = work.x.values + first_row * work.x.row_bytes;
+  run.x_stride = work.x.row_bytes;
+  run.is_first = true;
+  run.ahead = &ahead;
+  run.work = &work;
+  Unfinished unfinished{};
+  run.unfinished = &unfinished;
+  const std::int64_t rows_per_step = (last_row - first_row + run.num_steps - 1) / run.num_steps;
+  for (std::int64_t pair = first_pair; pair < last_pair; ++pair) {
+    const bool has_two_blocks = 2 * pair + 1 < linear.num_blocks;
+    run.weights[0] = static_cast<const char*>(linear.codes) + 2 * pair * ahead.block_bytes;
+    run.weights[1] = run.weights[0] + ahead.block_bytes;
+    run.sums = scratch + pair % 2 * 4 * kTileBytes;
+    fetch_outputs(work, pair, first_row, last_row);
+    linear.type == CYN_INT8 ? multiply<true>(run, has_two_rows, has_two_blocks)
+                            : multiply<false>(run, has_two_rows, has_two_blocks);
+    finish_some(work, unfinished, last_row - first_row);
+    unfinished = {pair, first_row, first_row, last_row, rows_per_step, has_two_blocks, run.sums};
+  }
+  finish_some(work, unfinished, last_row - first_row);
+}
+
+static void tiles(const LinearWork& work, std::int64_t first_pair, std::int64_t last_pair, std::int64_t first_row,
+                  std::int64_t last_row, char* scratch) {
+  const CynLinear& linear = *work.linear;
+  const bool is_unpacked = linear.type == CYN_INT4;  // which looks ahead by itself
+  Ahead ahead{};
+  ahead.block_bytes = work.x.row_bytes / 64 * kTileBytes;
+  ahead.at[0] = static_cast<const char*>(linear.codes) + 2 * first_pair * ahead.block_bytes;
+  ahead.at[1] = ahead.at[0] + ahead.block_bytes;
+  ahead.num_left = work.x.row_bytes / 64;
+  for (std::int64_t tile = 0; !is_unpacked && tile < kTilesAhead; ++tile) fetch<2>(ahead);
+  configure_tiles();
+  if (!is_unpacked && last_row - first_row <= 2 * kTileRows) {
+    stream_pairs(work, first_pair, last_pair, first_row, last_row, ahead, scratch);
+  } else {
+    for (std::int64_t pair = first_pair; pair < last_pair; ++pair) {
+      tiles_of_pair(work, pair, first_row, last_row, is_unpacked ? nullptr : &ahead, scratch);
     }
   }
   _tile_release();

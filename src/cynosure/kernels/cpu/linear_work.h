@@ -34,9 +34,10 @@ struct LinearTable {
   void (*prepare)(const LinearWork& work, std::int64_t row, float* scratch);
   // Compute units first..last - 1 for all rows by dot products. A unit is a block, or a gate and its up.
   void (*rows)(const LinearWork& work, std::int64_t first, std::int64_t last);
-  // Compute the pair of blocks `pair` for rows first_row..last_row - 1 by tiles; null where there are none.
-  void (*tiles)(const LinearWork& work, std::int64_t pair, std::int64_t first_row, std::int64_t last_row,
-                char* scratch);
+  // Compute pairs of blocks first_pair..last_pair - 1 for rows first_row..last_row - 1 by tiles; null where there
+  // are none.
+  void (*tiles)(const LinearWork& work, std::int64_t first_pair, std::int64_t last_pair, std::int64_t first_row,
+                std::int64_t last_row, char* scratch);
   // Bytes of scratch that `tiles` needs for so many rows.
   std::int64_t (*tile_scratch)(const LinearWork& work, std::int64_t num_rows);
 };

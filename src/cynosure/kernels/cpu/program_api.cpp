@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "linear_plan.h"
 #include "pool.h"
 #include "rows_table.h"
 
@@ -17,7 +18,6 @@ namespace cynosure {
 namespace {
 
 constexpr std::int64_t kRowsInTask = 16;
-constexpr std::int64_t kMaxStreamedRows = 2;
 
 void norm_rows(void* context, int index, int) {
   const auto& call = *static_cast<const CynNormCall*>(context);
@@ -58,7 +58,7 @@ void run_step(const CynStep& step) {
   }
 }
 
-// Have idle threads fetch the matrix that comes next, where it is streamed once by dot products.
+// Have idle threads fetch the matrix that comes next, where threads stream a range of it each.
 void announce(const CynStep* step, const CynStep* stop) {
   for (; step != stop; ++step) {
     if (step->kind != CYN_RUN_LINEAR) continue;
