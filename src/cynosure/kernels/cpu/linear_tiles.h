@@ -1,8 +1,12 @@
 // Multiply packed blocks by many rows with AMX tiles. Included where the variant has them.
 //
 // A tile has 16 rows of 64 bytes. Two tiles of activations (32 rows of x) meet two of weights (32 outputs) in
-// four tiles of sums. Columns go by in chunks whose weights stay in the first cache while all rows pass; sums
-// wait in scratch between chunks, which changes no bit of them.
+// four tiles of sums.
+//
+// Up to 32 rows wait for their weights: these go by in one stream, and what follows the products (scales, gate,
+// residual, stores) is computed for one pair of blocks between the tiles of the next. Of more rows, columns go by in
+// chunks whose weights stay in the first cache while all rows pass; sums wait in scratch between chunks, which
+// changes no bit of them.
 #pragma once
 
 #include "epilogue.h"
