@@ -3,8 +3,12 @@
     python -m benchmarks.engine_child FOLDER int8 [--through-server]
 
 In process, a step is one of the engine, whole: scheduler, passes, greedy sampling, events; a short one
-decodes up to three tokens ahead (`engine/run_ahead.py`), as it does in the server. Through the server, the
-client is this process, and tokens count as their events arrive.
+decodes up to three tokens ahead (`engine/run_ahead.py`), as it does in the server.
+
+Through the server, the client is this process. Prompts are admitted one after the other, so that a fast
+model has written some tokens before the last begins: streams have room for 64 more for each that is beside
+them, and are left once the slowest has enough. What counts is the time in which all run. Tokens come some at
+a time: of each stream those count that came after its first event in that time, up to its last.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ import string
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import torch
@@ -31,8 +37,11 @@ from cynosure.models.decoder import Decoder
 from cynosure.models.load import load
 from cynosure.models.native_linear import NativeLinear
 
-#: Tokens that streams may be apart when the first of them ends, so that all run while it is measured.
+#: Steps measured beyond those asked for: tokens come some at a time, and few arrivals would tell little.
+MORE_STEPS = 64
+#: Tokens that a stream may be ahead, by each other stream that begins after it.
 APART = 64
+LOOK_S = 0.05
 
 
 def quantize_of(bits: str) -> str | None:
@@ -106,20 +115,36 @@ class ThroughServer:
 
     def run(self, num_seqs: int, num_steps: int, length: int) -> tuple[float, float]:
         """Have all clients ask at once; what counts is the time in which all of them are answered."""
-        begun, streams = asyncio.run(self._ask_all(num_seqs, num_steps + APART, length))
-        start = max(stamps[min(WARM_STEPS, len(stamps) - 1)] for stamps in streams)
+        wanted = WARM_STEPS + num_steps + MORE_STEPS
+        begun, streams = asyncio.run(self._ask_all(num_seqs, wanted, length))
+        start = max(stamps[WARM_STEPS] for stamps in streams)
         stop = min(stamps[-1] for stamps in streams)
-        num_tokens = sum(start < at <= stop for stamps in streams for at in stamps)
         assert stop > start, "the first stream ended before the last began"
         prefill = num_seqs * length / (max(stamps[0] for stamps in streams) - begun)
-        return prefill, num_tokens / (stop - start)
+        return prefill, sum(_rate(stamps, start, stop) for stamps in streams)
 
-    async def _ask_all(self, num_seqs: int, num_tokens: int, length: int) -> tuple[float, list[list[float]]]:
+    async def _ask_all(self, num_seqs: int, wanted: int, length: int) -> tuple[float, list[list[float]]]:
+        """Ask, and leave once each stream has so many tokens; return the start, and when tokens came."""
         prompts = ["".join(self.dice.choices(string.ascii_letters, k=length)) for _ in range(num_seqs)]
+        streams: list[list[float]] = [[] for _ in prompts]
+        room = wanted + APART * (num_seqs - 1)
         begun = time.perf_counter()
-        return begun, await asyncio.gather(*(self._ask(prompt, num_tokens) for prompt in prompts))
+        asked = [
+            asyncio.create_task(self._ask(prompt, room, stamps))
+            for prompt, stamps in zip(prompts, streams, strict=True)
+        ]
+        waited = asyncio.create_task(_until(lambda: min(map(len, streams)) >= wanted))
+        try:
+            ended, _ = await asyncio.wait([waited, *asked], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
+        finally:
+            for task in (waited, *asked):
+                task.cancel()
+            await asyncio.gather(waited, *asked, return_exceptions=True)
+        return begun, streams
 
-    async def _ask(self, prompt: str, num_tokens: int) -> list[float]:
+    async def _ask(self, prompt: str, num_tokens: int, stamps: list[float]) -> None:
         body = {
             "model": "speed", "prompt": prompt, "max_tokens": num_tokens, "temperature": 0,
             "ignore_eos": True, "stream": True, "return_token_ids": True,
@@ -127,15 +152,28 @@ class ThroughServer:
         stream = await EventStream.open(f"{self.server.url}/v1/completions", body)
         if stream.status != 200:
             raise RuntimeError(f"the server answered {stream.status}: {(await stream.read())[:300]!r}")
-        stamps: list[float] = []
-        async for event in stream.events():
-            if event.data == DONE:
-                break
-            # Several tokens may come at a time.
-            for choice in event.json.get("choices", ()):
-                stamps += [event.at_s] * len(choice["token_ids"])
+        async with aclosing(stream.events()) as events:
+            async for event in events:
+                if event.data == DONE:
+                    break
+                # Several tokens may come at a time.
+                for choice in event.json.get("choices", ()):
+                    stamps += [event.at_s] * len(choice["token_ids"])
         assert len(stamps) == num_tokens, f"{len(stamps)} of {num_tokens} tokens came"
-        return stamps
+
+
+async def _until(is_done: Callable[[], bool]) -> None:
+    """Look again and again, seldom enough to take nothing from who computes."""
+    while not is_done():
+        await asyncio.sleep(LOOK_S)
+
+
+def _rate(stamps: list[float], start: float, stop: float) -> float:
+    """Tokens a second of a stream, from its first event within the time to its last."""
+    within = [at for at in stamps if start <= at <= stop]
+    num_tokens = sum(at > within[0] for at in within)
+    assert num_tokens, "a stream had one event while all ran"
+    return num_tokens / (within[-1] - within[0])
 
 
 def main() -> None:
