@@ -22,6 +22,7 @@ from transformers.generation.logits_process import (
 
 from cynosure.core.errors import EngineFault, InputError
 from cynosure.engine import filters
+from cynosure.engine.largest import Likeliest
 from cynosure.engine.sampler import (
     SUMMED_TOGETHER,
     Row,
@@ -169,6 +170,18 @@ def test_a_row_that_is_no_number_fails_alone(bad: float) -> None:
     assert isinstance(found[1].error, EngineFault)
     clean = sample(logits[[0, 2]], [row(FREE), row(GREEDY)])
     assert [found[0], found[2]] == clean
+
+
+def test_what_stands_highest_is_not_sought_where_it_is_known() -> None:
+    """The known token need not be the likeliest here, so that whoever seeks again is found out."""
+    logits = torch.randn(2, 50)
+    logits[:, 17] = 9.0
+    known = Likeliest(5, 3.0)
+    rows = [row(GREEDY, likeliest=known), row(replace(GREEDY, logit_bias=((8, 100.0),)), likeliest=known)]
+    assert sample(logits, rows) == [SampledToken(5, None), SampledToken(8, None)]
+    assert sample(logits, [rows[0], row(GREEDY)]) == [SampledToken(17, None)] * 2, "one is not known"
+    [broken] = sample(logits[:1], [row(GREEDY, likeliest=Likeliest(5, math.nan))])
+    assert isinstance(broken, SampleError)
 
 
 def test_a_token_that_does_not_exist_fails_its_row_alone() -> None:

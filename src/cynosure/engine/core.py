@@ -304,7 +304,7 @@ class EngineCore:
         told = zip(tasks, rows, self._runner.attended, self._runner.recalled, strict=True)
         for task, row, attended, recall in told:
             sequence = task.sequence
-            sequence.attended = iter(attended)
+            sequence.attended, sequence.likeliest = iter(attended), iter(task.likeliest)
             sequence.notes.chose_pages(task.chosen, recall)
             self._served.serve(sequence.account, task.num_tokens)
             sequence.notes.computed(task.num_tokens, is_decode=task.is_decode)
@@ -314,7 +314,8 @@ class EngineCore:
             if task.is_last and sequence.request.params.max_tokens == 0:
                 read.append((sequence, row[-1]))
             elif task.is_last:
-                ready.append((task, row[len(row) - 1 - len(task.draft) :]))
+                num_before = row.shape[0] - 1 - len(task.draft)
+                ready.append((task, row[num_before:] if num_before else row))
             sequence.pages.count(sequence.num_computed + task.num_tokens)
             if sequence.images is not None:
                 sequence.images.passed(sequence.num_computed)
@@ -376,9 +377,7 @@ class EngineCore:
         """Run a reproducible request alone, cut by its own length: pages, then single tokens."""
         sequence, budget = task.sequence, task.num_tokens
         while sequence.request.request_id in self._running:
-            done, num_prompt = sequence.num_computed, sequence.num_prompt_tokens
-            size = self.settings.block_size
-            piece = 1 if done >= num_prompt else min(size - done % size, num_prompt - done)
+            piece = sequence.piece_alone(self.settings.block_size)
             if piece > budget:
                 return
             budget -= piece

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,6 +11,13 @@ from torch import Tensor
 
 from cynosure.kernels import why_none
 from cynosure.kernels.program import argmax
+
+
+class Likeliest(NamedTuple):
+    """Where the largest logit of a row stands, and the number; NaN where one is."""
+
+    token_id: int
+    logit: float
 
 
 def largest(logits: Float[Tensor, "n vocab"]) -> tuple[list[int], list[float]]:

@@ -248,7 +248,7 @@ def finish_reason(
     last = generated_ids[-1]
     if last in params.stop_token_ids:
         return FinishReason.STOP
-    if last in params.ends(eos_token_ids):
+    if not params.ignore_eos and last in eos_token_ids:
         return FinishReason.EOS
     if is_complete:
         return FinishReason.COMPLETE

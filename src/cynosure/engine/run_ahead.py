@@ -52,8 +52,11 @@ def run_ahead(
         return tasks, rows
     ahead = [[task.watched_after(number) for task in tasks] for number in range(1, 1 + num_ahead)]
     rows, guessed = runner.run_on(work, rows, ahead)
-    drafts = zip(tasks, guessed, strict=True)
-    return [replace(task, draft=draft, is_own=True) for task, draft in drafts], rows
+    drafted = [
+        replace(task, draft=tuple(one.token_id for one in ahead), is_own=True, likeliest=ahead)
+        for task, ahead in zip(tasks, guessed, strict=True)
+    ]
+    return drafted, rows
 
 
 def _goes_on_by_itself(task: Task) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from cynosure.attention.backends.choice import AUTO
 from cynosure.attention.backends.native import NativeBackend
 from cynosure.cache import PagedCache, StatePath
-from cynosure.engine.largest import largest
+from cynosure.engine.largest import Likeliest, largest
 from cynosure.engine.watch import AttendedTo, BiasRun
 from cynosure.engine.watched_pass import Watched, attended_in, pass_watch, with_bias
 from cynosure.kernels.linear import Way
@@ -144,14 +144,14 @@ class Runner:
         work: Sequence[Work],
         rows: Sequence[Float[Tensor, "rows vocab"]],
         ahead: Sequence[Sequence[Watched | None]],
-    ) -> tuple[Sequence[Float[Tensor, "rows vocab"]], Sequence[tuple[int, ...]]]:
+    ) -> tuple[Sequence[Float[Tensor, "rows vocab"]], Sequence[tuple[Likeliest, ...]]]:
         """Behind a pass of plain steps, compute the likeliest tokens of its `rows` too, again and again.
 
         `ahead` has for each time what is watched of each sequence. Return the rows with the new ones behind
-        them, and of each sequence the tokens that these follow: none where the last pass was no step, or what
-        it gave is bent afterwards.
+        them, and of each sequence the likeliest tokens that these follow: none where the last pass was no
+        step, or what it gave is bent afterwards.
         """
-        steps, spec, guessed = self._steps, self.graph.spec, list[Sequence[int]]()
+        steps, spec, guessed = self._steps, self.graph.spec, list[Sequence[Likeliest]]()
         if (
             steps is None
             or not self._was_step
@@ -163,14 +163,14 @@ class Runner:
         # The next pass writes over what this one saw.
         self._seen = [one._replace(seen=steps.seen_apart()) for one in self._seen]
         for number, watched in enumerate(ahead, start=1):
-            token_ids, _ = largest(logits)
+            token_ids, highest = largest(logits)
             steps.number = number
             past_lens = [item.past_len + number for item in work]
             watch = pass_watch(watched, [1] * len(work), past_lens)
             found = steps.run(token_ids, past_lens, blocks, watch=watch)
             if found is None:
                 break
-            guessed.append(token_ids)
+            guessed.append(list(map(Likeliest, token_ids, highest)))
             logits = found
             self._seen.append(_Seen(watched, watch, {} if watch is None else steps.seen_apart()))
         together = steps.rounds(1 + len(guessed))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cynosure.core.errors import CynosureError, EngineFault, InputError
 from cynosure.engine.filters import above_min_p, among_top_k, places_of, within_top_p, within_typical_p
-from cynosure.engine.largest import largest
+from cynosure.engine.largest import Likeliest, largest
 from cynosure.engine.logprobs import likeliest
 from cynosure.engine.penalties import BANNED, add_bias, ban, penalise
 from cynosure.engine.request import TokenLogprob
@@ -35,6 +35,7 @@ class Row:
     - `dice`: on the CPU, and its own (`new_dice`): a row that is not greedy draws one number from it.
     - `eos_token_ids`: those of the checkpoint.
     - `allowed`: what a constraint leaves; None leaves everything.
+    - `likeliest`: what stands highest in its logits, where that was found before.
     - `banned`: what the checkpoint never says here.
     """
 
@@ -45,6 +46,7 @@ class Row:
     eos_token_ids: Collection[int] = ()
     allowed: Bool[Tensor, " vocab"] | None = None
     banned: frozenset[int] = frozenset()
+    likeliest: Likeliest | None = None
 
     @property
     def held_back(self) -> frozenset[int]:
@@ -61,8 +63,9 @@ class Row:
     def is_plain(self) -> bool:
         """Whether the likeliest token of the model is the answer."""
         params = self.params
-        is_changed = params.has_penalties or params.logit_bias or self.allowed is not None or self.held_back
-        return params.is_greedy and not is_changed
+        if not params.is_greedy or self.allowed is not None:
+            return False
+        return not (params.has_penalties or params.logit_bias or self.held_back)
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,20 @@ def sample(logits: Float[Tensor, "num_seqs vocab"], rows: Sequence[Row]) -> list
     assert len(rows) == len(logits), "one row of logits a sequence"
     logits = logits.float()
     # A maximum passes NaN on, so that one number a row tells whether it is usable.
-    likeliest_ids, highest = largest(logits)
+    known = [row.likeliest for row in rows if row.likeliest is not None]
+    likeliest = known if len(known) == len(rows) else list(map(Likeliest, *largest(logits)))
     found: list[SampledToken | SampleError] = []
     for place, row in enumerate(rows):
         try:
-            _check(highest[place], row, logits.shape[1])
-            token_id = likeliest_ids[place] if row.is_plain else _choose(logits[place], row)
+            _check(likeliest[place].logit, row, logits.shape[1])
+            token_id = likeliest[place].token_id if row.is_plain else _choose(logits[place], row)
         except CynosureError as error:
             found.append(SampleError(error))
         else:
-            found.append(_told(token_id, logits[place], row.params.logprobs))
+            # Views of rows are not free: one is made where it is read.
+            num_top = row.params.logprobs
+            bare = SampledToken(token_id, None)
+            found.append(bare if num_top is None else _told(token_id, logits[place], num_top))
     return found
 
 
@@ -112,9 +119,7 @@ def new_dice(seed: int | None) -> torch.Generator:
     return dice
 
 
-def _told(token_id: int, logits: Float[Tensor, " vocab"], num_top: int | None) -> SampledToken:
-    if num_top is None:
-        return SampledToken(token_id, None)
+def _told(token_id: int, logits: Float[Tensor, " vocab"], num_top: int) -> SampledToken:
     logprobs = logits.log_softmax(-1)
     return SampledToken(token_id, float(logprobs[token_id]), likeliest(logprobs, num_top))
 

@@ -114,6 +114,8 @@ class SamplingParams:
         Raises:
             InputError: a biased or stop token id is not in the vocabulary.
         """
+        if not self.logit_bias and not self.stop_token_ids:
+            return
         biased = [token_id for token_id, _ in self.logit_bias]
         for name, ids in (("logit_bias", biased), ("stop_token_ids", self.stop_token_ids)):
             if ids and max(ids) >= vocab_size:

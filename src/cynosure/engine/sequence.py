@@ -9,6 +9,7 @@ from dataclasses import replace
 from cynosure.cache import SequencePages
 from cynosure.engine.grammar.matching import Matcher
 from cynosure.engine.image_store import HeldImages
+from cynosure.engine.largest import Likeliest
 from cynosure.engine.page_key import biased_ids
 from cynosure.engine.recorder import Recorder
 from cynosure.engine.request import Event, FinishReason, Request, TerminalEvent, Usage, finish_reason
@@ -26,7 +27,8 @@ class Sequence:
 
     `token_ids` are the prompt and what was generated; the first `num_computed` of them are in `pages`.
     `num_cached` tokens were found and not computed; how likely the first `num_scored` are has been told.
-    `attended` is what the next tokens attended to, where that is known already.
+    `attended` is what the next tokens attended to, and `likeliest` what stands highest in their logits, where
+    that is known already.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Sequence:
         self.is_abandoned = False
         self.num_scored = 0
         self.attended: Iterator[AttendedTo | None] = iter(())
+        self.likeliest: Iterator[Likeliest] = iter(())
         self.adapter: Adapter | None = None
         self.notes = Recorder(request)
         self._prompt_ids = biased_ids(request) if images is None else images.page_ids
@@ -82,6 +85,12 @@ class Sequence:
         """How many of so many pending tokens the next pass takes: none across the place a bias holds from."""
         ahead = self.request.bias_from - self.num_computed
         return min(num_tokens, ahead) if ahead > 0 else num_tokens
+
+    def piece_alone(self, block_size: int) -> int:
+        """How many tokens come next where passes are cut by its own length: up to a page's end, then one."""
+        done = self.num_computed
+        num_left = self.num_prompt_tokens - done
+        return 1 if num_left <= 0 else min(block_size - done % block_size, num_left)
 
     @property
     def generated(self) -> Items[int]:
@@ -118,7 +127,15 @@ class Sequence:
         allowed = None if self._matcher is None else self._matcher.allowed(vocab_size)
         if allowed is not None:
             self.notes.constrained(int(allowed.sum()))
-        return Row(request.params, request.visible_ids, self.generated, self._dice, eos_token_ids, allowed)
+        return Row(
+            request.params,
+            request.visible_ids,
+            self.generated,
+            self._dice,
+            eos_token_ids,
+            allowed,
+            likeliest=next(self.likeliest, None),
+        )
 
     def draft(self, max_tokens: int) -> tuple[int, ...]:
         """Return what may come after the next token, at most so many; never past the answer's last place."""

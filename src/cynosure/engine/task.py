@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cynosure.core.errors import CynosureError, EngineFault
+from cynosure.engine.largest import Likeliest
 from cynosure.engine.runner import Work
 from cynosure.engine.sequence import Sequence
 from cynosure.engine.watched_pass import Watched
@@ -16,13 +17,15 @@ from cynosure.models.native.page_choosing import ChosenPages
 class Task:
     """What one sequence does in this step: `num_tokens` of its own, and those of a `draft` behind them.
 
-    Where it `is_own`, the draft was decoded by the model itself (`engine/run_ahead.py`).
+    Where it `is_own`, the draft was decoded by the model itself (`engine/run_ahead.py`), and the `likeliest`
+    of the rows before it are known.
     """
 
     sequence: Sequence
     num_tokens: int
     draft: tuple[int, ...] = ()
     is_own: bool = False
+    likeliest: tuple[Likeliest, ...] = ()
 
     @property
     def is_decode(self) -> bool:
