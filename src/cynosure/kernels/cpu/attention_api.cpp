@@ -1,5 +1,6 @@
 // Take attention calls from Python and share them out. Knows nothing of vectors.
 
+#include <atomic>
 #include <vector>
 
 #include "attention_job.h"
@@ -9,16 +10,21 @@
 namespace cynosure {
 namespace {
 
-// Shares whose work is not worth waking a thread for: so many tiles of 16 rows against as many of keys.
-constexpr std::int64_t kFewTiles = 4;
+// Shares whose work is not worth sharing: so many keys against sixteen rows.
+constexpr std::int64_t kFewKeys = 64;
 
 bool is_small(const AttentionPlan& plan) {
-  std::int64_t num_tiles = 0;
+  std::int64_t num_keys = 0;
   for (const Share& share : plan.shares) {
-    num_tiles += (share.num_rows + 15) / 16 * ((share.stop_key - share.first_key + kTileKeys - 1) / kTileKeys);
-    if (num_tiles > kFewTiles) return false;
+    num_keys += (share.num_rows + 15) / 16 * (share.stop_key - share.first_key);
+    if (num_keys > kFewKeys) return false;
   }
   return true;
+}
+
+std::uint64_t next_number() {
+  static std::atomic<std::uint64_t> number{0};
+  return number.fetch_add(1, std::memory_order_relaxed) + 1;
 }
 
 void run_share(void* context, int index, int) {
@@ -36,10 +42,11 @@ CYN_API void cyn_attend(const cynosure::AttentionCall* call) {
   cynosure::plan_attention(*call, plan);
   const auto num_floats = static_cast<std::size_t>(plan.num_part_rows * cynosure::part_floats(*call));
   if (parts.size() < num_floats) parts.resize(num_floats);
-  cynosure::AttentionJob job{*call, plan, parts.data()};
+  cynosure::AttentionJob job{cynosure::next_number(), *call, plan, parts.data(), plan.are_steps};
   const auto num_shares = static_cast<int>(plan.shares.size());
   if (!cynosure::is_small(plan)) {
-    cynosure::run_tasks(num_shares, cynosure::run_share, &job);
+    const auto run = plan.are_steps ? cynosure::run_in_ranges : cynosure::run_tasks;
+    run(num_shares, cynosure::run_share, &job);
     return;
   }
   for (int index = 0; index < num_shares; ++index) cynosure::run_share(&job, index, 0);

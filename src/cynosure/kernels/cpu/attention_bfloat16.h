@@ -15,10 +15,9 @@
 
 namespace cynosure::CYN_VARIANT {
 
-// Whether all keys can be read in place, sixteen side by side; `groups` gets where each sixteen begin.
+// Whether all whole sixteens of keys can be read in place, side by side; `groups` gets where each begins.
 static bool lie_in_groups(const KeyTile& keys, long row_bytes, const char** groups) {
-  if (keys.count != keys.padded) return false;
-  for (int first = 0; first < keys.count; first += 16) {
+  for (int first = 0; first + 16 <= keys.count; first += 16) {
     groups[first / 16] = keys.key_rows[first];
     if (keys.key_rows[first + 15] - keys.key_rows[first] != 15 * row_bytes) return false;
   }
@@ -60,10 +59,12 @@ struct Bfloat16Path {
     }
   }
 
-  void read_keys(const KeyTile& keys, const KeyTile& next) {
-    fetch_ahead(next.key_rows, next.count, 0, next.count, call.head_dim * 2);
+  void read_keys(const KeyTile& keys, Fetching& next) {
     keys_at = {groups, call.k_key_stride * 2, kRowBytes};
-    if (call.head_dim % kSteps != 0 || !lie_in_groups(keys, keys_at.row_bytes, groups)) copy_keys(keys);
+    // What is copied must lie as the rest does.
+    const bool are_alike = keys.count == keys.padded || keys_at.row_bytes == static_cast<long>(steps) * kSteps * 2;
+    const bool lie_well = call.head_dim % kSteps == 0 && are_alike && lie_in_groups(keys, keys_at.row_bytes, groups);
+    copy_keys(keys, lie_well ? keys.count / 16 * 16 : 0);
     values.read(keys, next);
   }
 
@@ -77,10 +78,12 @@ struct Bfloat16Path {
   }
 
  private:
-  void copy_keys(const KeyTile& keys) {
+  // From key `first` on, a multiple of sixteen.
+  void copy_keys(const KeyTile& keys, int first) {
+    if (first == keys.padded) return;
     const long width = static_cast<long>(steps) * kSteps;
     keys_at.row_bytes = width * 2;
-    for (int i = 0; i < keys.padded; ++i) {
+    for (int i = first; i < keys.padded; ++i) {
       if (i % 16 == 0) groups[i / 16] = reinterpret_cast<const char*>(k + i * width);
       const char* row = i < keys.count ? keys.key_rows[i] : nullptr;
       copy_row(row, call.head_dim, width, k + i * width);

@@ -83,17 +83,14 @@ struct CodeValues {
   char* turned() const { return v + value_bytes(call) + kPairBytes; }
   char* sums() const { return turned() + kTurnedBytes; }
 
-  void read(const KeyTile& keys, const KeyTile& next) {
+  void read(const KeyTile& keys, Fetching& next) {
     steps = (keys.count + kWide - 1) / kWide;
     for (int group = 0; group < groups; ++group) {
       const long left = call.v_head_dim - static_cast<long>(group) * kWide;
       const __mmask64 are_there = left >= kWide ? ~__mmask64{0} : (__mmask64{1} << left) - 1;
       for (int quad = 0; quad < steps * 16; ++quad) {
         char* to = v + (static_cast<long>(group) * steps + quad / 16) * 4 * kTileBytes + quad % 16 * kRowBytes;
-        if (group == 0) {  // a few at a time: processors wait for the one that is too many
-          fetch_ahead(next.key_rows, next.count, quad * 4, quad * 4 + 4, call.head_dim);
-          fetch_ahead(next.value_rows, next.count, quad * 4, quad * 4 + 4, call.v_head_dim);
-        }
+        next.some(4);
         put_quad(keys, quad * 4, static_cast<long>(group) * kWide, are_there, to);
       }
     }

@@ -59,9 +59,12 @@ struct CodesPath {
     }
   }
 
-  void read_keys(const KeyTile& keys, const KeyTile& next) {
+  void read_keys(const KeyTile& keys, Fetching& next) {
     keys_at = {groups, call.k_key_stride, kRowBytes};
-    if (call.head_dim % 64 != 0 || !lie_in_groups(keys, keys_at.row_bytes, groups)) copy_keys(keys);
+    // What is copied must lie as the rest does.
+    const bool are_alike = keys.count == keys.padded || keys_at.row_bytes == steps * 64L;
+    const bool lie_well = call.head_dim % 64 == 0 && are_alike && lie_in_groups(keys, keys_at.row_bytes, groups);
+    copy_keys(keys, lie_well ? keys.count / 16 * 16 : 0);
     values.read(keys, next);
   }
 
@@ -125,11 +128,13 @@ struct CodesPath {
     for (int quad = 0; quad < 16; ++quad) _mm512_storeu_si512(to + quad * kRowBytes, r[quad]);
   }
 
-  void copy_keys(const KeyTile& keys) {
+  // From key `first` on, a multiple of sixteen.
+  void copy_keys(const KeyTile& keys, int first) {
+    if (first == keys.padded) return;
     const long width = steps * 64L;
     keys_at.row_bytes = width;
-    __builtin_memset(k, 0, static_cast<unsigned long>(keys.padded * width));
-    for (int i = 0; i < keys.padded; ++i) {
+    __builtin_memset(k + first * width, 0, static_cast<unsigned long>((keys.padded - first) * width));
+    for (int i = first; i < keys.padded; ++i) {
       if (i % 16 == 0) groups[i / 16] = k + i * width;
       if (i >= keys.count) continue;
       __builtin_memcpy(k + i * width, keys.key_rows[i], static_cast<unsigned long>(call.head_dim));

@@ -59,7 +59,7 @@ struct FewRowsPath {
   };
 
   const AttentionCall& call;
-  const KeyTile* next = nullptr;
+  Fetching* next = nullptr;
   int num_rows = 0;
 
   static long query_floats(const AttentionCall& call) { return kFewRows * padded_to_lanes(call.head_dim); }
@@ -78,7 +78,7 @@ struct FewRowsPath {
     }
   }
 
-  void read_keys(const KeyTile&, const KeyTile& ahead) { next = &ahead; }
+  void read_keys(const KeyTile&, Fetching& ahead) { next = &ahead; }
 
   void score(const KeyTile& keys, const float* queries, float* scores) const {
     switch (num_rows) {
@@ -105,10 +105,9 @@ struct FewRowsPath {
  private:
   template <int rows>
   void score_rows(const KeyTile& keys, const float* queries, float* scores) const {
-    const long width = padded_to_lanes(call.head_dim), bytes = bytes_of(element);
+    const long width = padded_to_lanes(call.head_dim);
     for (int key = 0; key < keys.count; ++key, scores += kLanes) {
-      fetch_ahead(next->key_rows, next->count, key, key + 1, call.head_dim * bytes);
-      fetch_ahead(next->value_rows, next->count, key, key + 1, call.v_head_dim * bytes);
+      next->some(1);
       Lanes sums[rows];
       for (int row = 0; row < rows; ++row) sums[row] = fill(0.0F);
       for (long d = 0; d < width; d += kLanes) {

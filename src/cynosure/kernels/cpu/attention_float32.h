@@ -54,11 +54,9 @@ struct Float32Path {
     }
   }
 
-  void read_keys(const KeyTile& keys, const KeyTile& next) const {
-    const long bytes = bytes_of(call.kv_type);
+  void read_keys(const KeyTile& keys, Fetching& next) const {
     for (int i = 0; i < keys.count; ++i) {
-      fetch_ahead(next.key_rows, next.count, i, i + 1, call.head_dim * bytes);
-      fetch_ahead(next.value_rows, next.count, i, i + 1, call.v_head_dim * bytes);
+      next.some(1);
       widen(keys.key_rows[i], call.kv_type, call.head_dim, k + i * call.head_dim);
       float* row = v + static_cast<long>(i) * channels;
       widen(keys.value_rows[i], call.kv_type, call.v_head_dim, row);

@@ -7,9 +7,12 @@
 namespace cynosure {
 
 struct AttentionJob {
+  // Of this call alone: so that a thread knows what it fetched for a share to come.
+  std::uint64_t number;
   const AttentionCall& call;
   AttentionPlan& plan;
   float* parts;  // plan.num_part_rows x part_floats
+  bool has_ranges;  // whether a thread goes through neighbouring shares in their order
 };
 
 constexpr long kPartNumbers = 3;  // maximum, sum, sum of weighted scores

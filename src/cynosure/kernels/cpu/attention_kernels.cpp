@@ -21,6 +21,9 @@ struct Sizes {
   long total() const { return rows + queries + out + keys + values + scores + cells; }
 };
 
+// Keys and values of the next tile that are fetched between two parts of a tile's work.
+constexpr int kFetchedBetween = 16;
+
 constexpr long kRowTileFloats = (sizeof(RowTile) + 63) / 64 * 16;
 
 long aligned(long floats) { return (floats + 15) / 16 * 16; }
@@ -30,18 +33,21 @@ struct Work {
   const AttentionJob& job;
   const AttentionCall& call;
   const Share& share;
+  const Share* after;  // the share that this thread is likely to take next, or null
   int num_tiles;
   long channels;
   Sizes sizes;
   float *rows_at, *queries, *out, *scores, *cells;
   Path path;
-  KeyTile tiles[2];  // this one, and the next: its keys are fetched ahead
+  KeyTile tiles[2];  // this one, and the next
+  Fetching next;     // of its keys and values
   OpenRuns runs;
 
-  Work(const AttentionJob& of, const Share& that)
+  Work(const AttentionJob& of, const Share& that, const Share* then)
       : job(of),
         call(of.call),
         share(that),
+        after(then),
         num_tiles((that.num_rows + kLanes - 1) / kLanes),
         channels(Path::Sums::channels(of.call)),
         sizes{num_tiles * kRowTileFloats,
@@ -57,6 +63,7 @@ struct Work {
         scores(out + sizes.out + sizes.keys + sizes.values),
         cells(scores + sizes.scores),
         path(of.call, out + sizes.out, out + sizes.out + sizes.keys),
+        next(of.call),
         runs(of.call, that) {}
 
   RowTile& rows(int tile) const { return *reinterpret_cast<RowTile*>(rows_at + tile * kRowTileFloats); }
@@ -70,13 +77,23 @@ struct Work {
     return false;
   }
 
-  void start() {
+  // Begin to fetch the tile at `key`, or what comes after the share.
+  void look_ahead(std::int64_t key, KeyTile& tile) {
+    tile.count = 0;
+    if (key < share.stop_key) {
+      fill_keys(call, share, key, tile);
+    } else if (after != nullptr && after->first_key < after->stop_key) {
+      fill_keys(call, *after, after->first_key, tile);
+    }
+    next.start(tile);
+  }
+
+  // A decoding step's shares are a tile long: where the share before has not asked for its keys, nobody has.
+  void start(bool is_fetched) {
     if (share.first_key < share.stop_key) {
-      // A decoding step's shares are a tile long: nobody else would have asked for its keys.
-      fill_keys(call, share, share.first_key, tiles[0]);
-      const long bytes = bytes_of(call.kv_type);
-      fetch_ahead(tiles[0].key_rows, tiles[0].count, 0, tiles[0].count, call.head_dim * bytes);
-      fetch_ahead(tiles[0].value_rows, tiles[0].count, 0, tiles[0].count, call.v_head_dim * bytes);
+      look_ahead(share.first_key, tiles[0]);
+      if (!is_fetched) next.rest();
+      look_ahead(share.first_key + kTileKeys, tiles[1]);
     }
     for (int tile = 0; tile < num_tiles; ++tile) {
       fill_rows(call, share, share.first_row + tile * kLanes, rows(tile));
@@ -90,13 +107,13 @@ struct Work {
   void attend_to_all() {
     int now = 0;
     for (std::int64_t key = share.first_key; key < share.stop_key; key += kTileKeys, now = 1 - now) {
-      tiles[1 - now].count = 0;
-      if (key + kTileKeys < share.stop_key) fill_keys(call, share, key + kTileKeys, tiles[1 - now]);
-      attend_to(tiles[now], tiles[1 - now]);
+      if (key != share.first_key) look_ahead(key + kTileKeys, tiles[1 - now]);
+      attend_to(tiles[now]);
+      next.rest();
     }
   }
 
-  void attend_to(KeyTile& keys, const KeyTile& next) {
+  void attend_to(KeyTile& keys) {
     bool are_read = false;
     for (int tile = 0; tile < num_tiles; ++tile) {
       const Sight sight = sight_of(call, share, rows(tile), keys);
@@ -119,14 +136,17 @@ struct Work {
   void fold(int tile, Sight sight, KeyTile& keys) {
     RowTile& at = rows(tile);
     path.score(keys, queries_of(tile), scores);
+    next.some(kFetchedBetween);
     const Finished finished = finish_scores(call, share, at, keys, sight, cells, scores);
     const Lanes decay = raise_tops(at, finished.top);
     if (!is_all_one(decay)) Path::Sums::scale(out_of(tile), channels, at.num_rows, decay);
     const bool is_watching = at.is_watched && runs.is_watching(), is_in_run = is_watching && runs.holds(keys);
     const bool has_edges = is_watching && !is_in_run;
+    next.some(kFetchedBetween);
     const Lanes sum = weigh_as(has_edges, at, finished, keys);
     if (is_in_run) store(at.run_total, add(load(at.run_total), sum));
     if (has_edges) sum_runs(job, share, at, tile * kLanes, runs, keys, cells);
+    next.some(kFetchedBetween);
     path.add_values(keys, at, finished.top, scores, out_of(tile));
   }
 
@@ -168,11 +188,21 @@ struct Work {
   }
 };
 
+// The share whose first keys and values this thread has asked for.
+struct Fetched {
+  std::uint64_t number;  // of the call
+  const Share* share;
+};
+thread_local Fetched fetched{0, nullptr};
+
 template <class Path>
 void attend(const AttentionJob& job, const Share& share) {
-  Work<Path> work(job, share);
-  work.start();
+  const Share* const last = job.plan.shares.data() + job.plan.shares.size() - 1;
+  const Share* const after = job.has_ranges && &share != last ? &share + 1 : nullptr;
+  Work<Path> work(job, share, after);
+  work.start(fetched.number == job.number && fetched.share == &share);
   work.attend_to_all();
+  if (share.first_key < share.stop_key) fetched = {job.number, after};
   work.finish();
 }
 

@@ -60,6 +60,7 @@ void plan_attention(const AttentionCall& call, AttentionPlan& plan) {
   plan.shares.clear();
   plan.gatherings.clear();
   plan.num_part_rows = 0;
+  plan.are_steps = call.cu_q[call.num_seqs] == call.num_seqs;
   plan.columns.assign(call.num_heads, kNotWatched);
   for (int w = 0; w < call.num_watched; ++w) plan.columns[call.watched_heads[w]] = w;
 

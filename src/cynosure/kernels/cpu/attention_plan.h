@@ -33,6 +33,7 @@ struct AttentionPlan {
   std::vector<Gathering> gatherings;
   std::vector<int> columns;  // watched column of each head, kNotWatched where there is none
   int num_part_rows = 0;
+  bool are_steps = false;  // whether every sequence has one token, so that shares are short and alike
 };
 
 // Rows that a share takes at most: a multiple of 16 whose outputs fit the second-level cache.

@@ -163,11 +163,31 @@ static void measure(const AttentionCall& call, const Share& share, KeyTile& keys
   keys.are_measured = true;
 }
 
-// Fetch rows first <= i < stop of a tile ahead of their use; rows that are not there are left out.
-CYN_INLINE void fetch_ahead(const char* const* rows, int count, int first, int stop, long row_bytes) {
-  for (int i = first; i < stop && i < count; ++i) {
-    for (long at = 0; at < row_bytes; at += 64) prefetch(rows[i] + at);
+// Fetches the keys and values of a tile ahead of their use, some at a time between other work: a processor that is
+// asked for more lines than it can wait for waits itself. Into the second-level cache: the first holds what is used.
+class Fetching {
+ public:
+  explicit Fetching(const AttentionCall& call)
+      : key_bytes_(call.head_dim * bytes_of(call.kv_type)), value_bytes_(call.v_head_dim * bytes_of(call.kv_type)) {}
+
+  void start(const KeyTile& tile) {
+    tile_ = &tile;
+    at_ = 0;
   }
-}
+  // Those of the next `count` keys, as far as there are any.
+  void some(int count) {
+    const int stop = tile_->count - at_ < count ? tile_->count : at_ + count;
+    for (; at_ < stop; ++at_) {
+      for (long i = 0; i < key_bytes_; i += 64) prefetch_to_second(tile_->key_rows[at_] + i);
+      for (long i = 0; i < value_bytes_; i += 64) prefetch_to_second(tile_->value_rows[at_] + i);
+    }
+  }
+  void rest() { some(kTileKeys); }
+
+ private:
+  const KeyTile* tile_ = nullptr;
+  int at_ = 0;
+  long key_bytes_, value_bytes_;
+};
 
 }  // namespace cynosure::CYN_VARIANT

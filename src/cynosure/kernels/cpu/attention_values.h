@@ -18,6 +18,7 @@ namespace cynosure::CYN_VARIANT {
 
 using Bfloat16 = std::uint16_t;
 constexpr int kTileNumbers = 512;  // of bfloat16 in one register
+constexpr int kFetchedAtOnce = 4;  // keys and values of the next tile, behind sixteen channels of thirty-two values
 constexpr int kSteps = 32;         // of a product of bfloat16 in one instruction
 
 // Takes two rows of sixteen numbers to sixteen pairs.
@@ -96,16 +97,18 @@ struct ValueTiles {
     turn_sixteen(rows, group * 32L, v + (static_cast<long>(group) * steps + step) * kTileNumbers);
   }
 
-  void read(const KeyTile& keys, const KeyTile& next) const {
+  void read(const KeyTile& keys, Fetching& next) const {
     const int steps = keys.padded / kSteps;
     const char* copied[kSteps];
     for (int step = 0; step < steps; ++step) {
       const int first = step * kSteps;
-      fetch_ahead(next.value_rows, next.count, first, first + kSteps, call.v_head_dim * 2);
       const bool are_whole = call.v_head_dim % 16 == 0 && first + kSteps <= keys.count;
       if (!are_whole) copy(keys, first, copied);
       const char* const* rows = are_whole ? keys.value_rows + first : copied;
-      for (int group = 0; group < groups; ++group) turn(rows, group, steps, step);
+      for (int group = 0; group < groups; ++group) {
+        turn(rows, group, steps, step);
+        next.some(kFetchedAtOnce);
+      }
     }
   }
 

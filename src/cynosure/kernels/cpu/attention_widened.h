@@ -42,14 +42,14 @@ struct WidenedPath {
 
   void pack_queries(const RowTile& rows, float* to) const { Bfloat16Path::pack(call, steps, rows, to); }
 
-  void read_keys(const KeyTile& keys, const KeyTile& next) {
+  void read_keys(const KeyTile& keys, Fetching& next) {
     const long width = static_cast<long>(steps) * kSteps;
     for (int i = 0; i < keys.padded; ++i) {
-      fetch_ahead(next.key_rows, next.count, i, i + 1, call.head_dim);
+      next.some(1);
       if (i % 16 == 0) groups[i / 16] = reinterpret_cast<const char*>(k + i * width);
       widen_row(i < keys.count ? keys.key_rows[i] : nullptr, call.head_dim, width, k + i * width);
     }
-    read_values(keys, next);
+    read_values(keys);
   }
 
   void score(const KeyTile& keys, const float* queries, float* scores) const {
@@ -86,13 +86,12 @@ struct WidenedPath {
     }
   }
 
-  void read_values(const KeyTile& keys, const KeyTile& next) const {
+  void read_values(const KeyTile& keys) const {
     const int num_steps = keys.padded / kSteps;
     const long width = ValueTiles::width_of(call);
     const char* rows[kSteps];
     for (int step = 0; step < num_steps; ++step) {
       const int first = step * kSteps;
-      fetch_ahead(next.value_rows, next.count, first, first + kSteps, call.v_head_dim);
       Bfloat16* to = values.room_for_rows();
       for (int i = 0; i < kSteps; ++i, to += width) {
         widen_row(first + i < keys.count ? keys.value_rows[first + i] : nullptr, call.v_head_dim, width, to);

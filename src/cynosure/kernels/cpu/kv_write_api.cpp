@@ -6,7 +6,8 @@
 namespace cynosure {
 namespace {
 
-constexpr std::int64_t kTokensInTask = 16;
+// A microsecond each: a step of a few sequences is worth sharing.
+constexpr std::int64_t kTokensInTask = 4;
 
 void write_tokens(void* context, int index, int) {
   const auto& call = *static_cast<const KvWriteCall*>(context);
@@ -23,7 +24,7 @@ void write_tokens(void* context, int index, int) {
 // Rotate and write; everything is documented in kv_write_api.h.
 CYN_API void cyn_kv_write(cynosure::KvWriteCall* call) {
   const std::int64_t num_tasks = (call->num_tokens + cynosure::kTokensInTask - 1) / cynosure::kTokensInTask;
-  cynosure::run_tasks(static_cast<int>(num_tasks), cynosure::write_tokens, call);
+  cynosure::run_in_ranges(static_cast<int>(num_tasks), cynosure::write_tokens, call);
 }
 
 CYN_API std::int64_t cyn_sizeof_kv_write_call() { return sizeof(cynosure::KvWriteCall); }
