@@ -226,11 +226,14 @@ static void tiles_of_pair(const LinearWork& work, std::int64_t pair, std::int64_
   const std::int64_t all_steps = work.x.row_bytes / 64;
   const std::int64_t block_bytes = all_steps * kTileBytes;
   char* const panel = scratch + tile_scratch(work, last_row - first_row) - 2 * kStepsInChunk * kTileBytes;
+  Unfinished unfinished{};
   for (std::int64_t done = 0; done < all_steps; done += kStepsInChunk) {
     TileRun run{};
     run.num_steps = all_steps - done < kStepsInChunk ? all_steps - done : kStepsInChunk;
     run.x_stride = work.x.row_bytes;
     run.is_first = done == 0;
+    run.work = &work;
+    run.unfinished = &unfinished;
     for (int n = 0; n < (has_two_blocks ? 2 : 1); ++n) {
       if (linear.type == CYN_INT4) {
         char* const unpacked = panel + n * kStepsInChunk * kTileBytes;
@@ -249,9 +252,12 @@ static void tiles_of_pair(const LinearWork& work, std::int64_t pair, std::int64_
       if (is_last) fetch_outputs(work, pair, row, end);
       const bool has_two_rows = last_row - row > kTileRows;
       is_int8 ? multiply<true>(run, has_two_rows, has_two_blocks) : multiply<false>(run, has_two_rows, has_two_blocks);
-      if (is_last) finish_tiles(work, {pair, row, row, end, 0, has_two_blocks, run.sums}, end);
+      if (!is_last) continue;
+      finish_some(work, unfinished, last_row - first_row);
+      unfinished = {pair, row, row, end, (end - row + run.num_steps - 1) / run.num_steps, has_two_blocks, run.sums};
     }
   }
+  finish_some(work, unfinished, last_row - first_row);
 }
 
 // Up to 32 rows and all columns in one run a pair; the rows of a pair are finished while the next one is multiplied.
