@@ -44,7 +44,7 @@ SANITIZE = (
 
 AVX2 = ("-mavx2", "-mfma", "-mf16c")
 AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni", "-mavx512bf16")
-AMX = (*AVX512, "-mamx-tile", "-mamx-int8", "-mamx-bf16")
+AMX = (*AVX512, "-mavx512vbmi", "-mamx-tile", "-mamx-int8", "-mamx-bf16")
 
 
 @dataclass(frozen=True)

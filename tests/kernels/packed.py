@@ -38,9 +38,9 @@ def quantised(x: Floats) -> Wide:
     return codes.astype(np.float64) * scale
 
 
-def quantised_groups(x: Floats) -> Wide:
+def quantised_groups(x: Floats, group: int = GROUP) -> Wide:
     num_rows, width = x.shape
-    padded = np.pad(x, ((0, 0), (0, -width % GROUP))).reshape(num_rows, -1, GROUP)
+    padded = np.pad(x, ((0, 0), (0, -width % group))).reshape(num_rows, -1, group)
     return np.stack([quantised(row) for row in padded]).reshape(num_rows, -1)[:, :width]
 
 
@@ -51,6 +51,7 @@ class Matrix:
     type: Type
     rows: int
     columns: int
+    group: int = GROUP  # columns that share a scale of int4
     values: NDArray = field(init=False)
     scales: NDArray | None = field(init=False, default=None)
     weights: Wide = field(init=False)
@@ -71,8 +72,8 @@ class Matrix:
             codes = np.random.randint(0, 16, shape).astype(np.uint8)
             even = np.pad(codes, ((0, 0), (0, self.columns % 2)))
             self.values = np.ascontiguousarray(even[:, ::2] | even[:, 1::2] << 4)
-            self.scales = to_bf16(np.random.randn(self.rows, -(-self.columns // GROUP)) / 8)
-            spread = np.repeat(from_bf16(self.scales), GROUP, axis=1)[:, : self.columns]
+            self.scales = to_bf16(np.random.randn(self.rows, -(-self.columns // self.group)) / 8)
+            spread = np.repeat(from_bf16(self.scales), self.group, axis=1)[:, : self.columns]
             self.weights = (codes.astype(np.float64) - 8) * spread
 
     def source(self, first: int = 0, last: int | None = None, bias: Floats | None = None) -> Rows:
@@ -88,7 +89,7 @@ class Matrix:
         )
 
     def packed(self, bias: Floats | None = None, *, is_gated: bool = False) -> PackedLinear:
-        group = GROUP if self.type is Type.INT4 else 0
+        group = self.group if self.type is Type.INT4 else 0
         packed = PackedLinear(
             LinearShape(self.type, self.rows, self.columns, group, is_gated, bias is not None)
         )
@@ -108,7 +109,7 @@ class Matrix:
         if self.type is Type.INT8:
             return quantised(x) @ weights.T
         if self.type is Type.INT4 and not is_tiled:
-            return quantised_groups(x) @ weights.T
+            return quantised_groups(x, self.group) @ weights.T
         if self.type is Type.INT4:
             # Unpacked to bfloat16, halves away from zero.
             bits = weights.astype(np.float32).view(np.uint32).astype(np.uint64)

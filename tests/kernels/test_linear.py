@@ -16,7 +16,6 @@ from tests.kernels.packed import Floats, Matrix, Wide, from_bf16, quantised, run
 #: Rows and columns around blocks of 16 outputs, units of 2, 4 and 8 columns, and the padding to 64.
 SHAPES = [(1, 1), (16, 64), (17, 63), (15, 65), (33, 128), (48, 100), (40, 577)]
 ROWS = [1, 2, 3, 4, 5, 15, 16, 17, 32, 33]
-WAYS = [Way.ROWS, Way.TILES]
 TOLERANCE = 2e-6  # of the sum of magnitudes, for sums of float32 in any order
 
 
@@ -27,7 +26,9 @@ def random(rows: int, columns: int) -> Floats:
 
 
 def ways(of: Type) -> list[Way]:
-    return WAYS if has_tiles(of) else WAYS[:1]
+    if not has_tiles(of):
+        return [Way.ROWS]
+    return [Way.ROWS, Way.TILES, *([Way.GROUPS] if of is Type.INT4 else [])]
 
 
 def gap(ours: Floats, exact: Wide, size: Wide) -> float:

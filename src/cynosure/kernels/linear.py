@@ -50,11 +50,12 @@ class Activation(IntEnum):
 
 
 class Way(IntEnum):
-    """How products are computed: by dot products, by tiles, or as the number of rows advises."""
+    """How products are computed: by dot products, by tiles, by a tile a group, or as the rows advise."""
 
     AUTO = 0
     ROWS = 1
     TILES = 2
+    GROUPS = 3
 
 
 class CLinear(ctypes.Structure):

@@ -180,7 +180,7 @@ def test_a_fixed_way_gives_a_row_the_same_bits_in_company(quantize: str | None) 
 
 @pytest.mark.skipif(bool(why_none()) or not has_tiles(Type.BFLOAT16), reason="this variant has one way")
 def test_the_way_that_is_fastest_gives_other_bits() -> None:
-    """The positive control: from three rows on, products are computed in tiles."""
-    graph = native("llama", "bfloat16")
-    alone, crowd = (decoded(graph, num_others, is_reproducible=False) for num_others in (0, 3))
+    """The positive control: products of many rows with int4 are computed in tiles of bfloat16."""
+    graph = native("llama", "bfloat16", "int4")
+    alone, crowd = (decoded(graph, num_others, is_reproducible=False) for num_others in (0, 47))
     assert not torch.equal(crowd, alone)

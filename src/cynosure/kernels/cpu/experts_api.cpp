@@ -112,8 +112,12 @@ void gather_task(void* context, int index, int) {
 }
 
 void multiply(const Job& job, const ExpertTask& task, const LinearWork& work, int thread) {
+  char* const scratch = reinterpret_cast<char*>(scratch_of(job, thread));
   if (job.plan.experts[task.experts].is_tiled) {
-    job.table.tiles(work, task.first, task.first + 1, task.first_row, task.last_row, reinterpret_cast<char*>(scratch_of(job, thread)));
+    job.table.tiles(work, task.first, task.first + 1, task.first_row, task.last_row, scratch);
+  } else if (job.plan.experts[task.experts].is_grouped) {
+    job.table.begin_groups(work, scratch);
+    job.table.groups(work, task.first, task.last, scratch);
   } else {
     job.table.rows(work, task.first, task.last);
   }
@@ -234,6 +238,12 @@ std::uintptr_t lay_out(Job& job, std::uintptr_t memory) {
       job.scratch_bytes = std::max(job.scratch_bytes, job.table.tile_scratch(work, num_rows));
     }
   }
+  if (job.wants_rows && job.table.groups != nullptr && inner.type == CYN_INT4) {
+    for (const CynLinear* linear : {&inner, &down}) {
+      const LinearWork work{linear, nullptr, prepared_for(*linear, false)};
+      job.scratch_bytes = std::max(job.scratch_bytes, job.table.group_scratch(work, job.call.num_rows));
+    }
+  }
   job.scratch = layout.take(num_threads() * job.scratch_bytes);
   return layout.next;
 }
@@ -288,7 +298,7 @@ CYN_API void cyn_experts(const CynExperts* experts, const CynExpertsCall* call) 
   for (std::int64_t first = 0; first < call->num_rows; first += kRowsAtOnce) {
     const CynExpertsCall part = part_of(*call, first, std::min(kRowsAtOnce, call->num_rows - first));
     // An expert gets all rows at most.
-    const bool wants_tiles = is_tiled(table, inner, call->way, part.num_rows);
+    const bool wants_tiles = way_of(table, inner, call->way, part.num_rows) == CYN_TILES;
     const bool wants_rows = !wants_tiles || call->way != CYN_TILES;
     Job job{part, *experts, table, plan, tasks, down.num_columns, down.num_rows, wants_rows, wants_tiles};
     const std::uintptr_t num_bytes = lay_out(job, 0);

@@ -17,8 +17,9 @@ void sort_by_expert(const CynRouting& routing, const std::int64_t* chosen, std::
     const std::int64_t count = counts[expert];
     counts[expert] = first;  // from here on: where its next row goes
     if (count == 0) continue;
-    const bool in_tiles = is_tiled(table, like, way, count);
-    plan.experts.push_back({expert, first, count, plan.num_slots, in_tiles});
+    const std::int64_t chosen_way = way_of(table, like, way, count);
+    const bool in_tiles = chosen_way == CYN_TILES;
+    plan.experts.push_back({expert, first, count, plan.num_slots, in_tiles, chosen_way == CYN_GROUPS});
     plan.num_slots += in_tiles ? up_to(count, kBlockRows) : count;
     plan.max_rows = std::max(plan.max_rows, count);
     first += count;

@@ -11,7 +11,7 @@ namespace cynosure {
 // The rows of one expert: pairs first <= p < first + num_rows of the plan, which lie from row `slot` on.
 struct ExpertRows {
   std::int64_t expert, first, num_rows, slot;
-  bool is_tiled;
+  bool is_tiled, is_grouped;
 };
 
 // A row and which of its choices this is.

@@ -80,6 +80,7 @@ const char* missing(int variant) {
     if ((saved & 0xe6) != 0xe6) return "a system that saves AVX-512 registers";
   }
   if (variant >= CYN_AMX) {
+    if (!has(seven.ecx, 1)) return "AVX-512 VBMI";
     if (!has(seven.edx, 24) || !has(seven.edx, 22) || !has(seven.edx, 25)) return "AMX tiles for bf16 and int8";
     if ((saved & 0x60000) != 0x60000 || !is_tile_state_granted()) return "a system that lends AMX tiles";
   }

@@ -6,7 +6,7 @@
 //   CYN_LEVEL     the same as a number, for `#if CYN_LEVEL >= CYN_AVX512`
 //
 // Each variant has all instructions of those below it. avx2 means AVX2, FMA and F16C; avx512 means F, BW, DQ,
-// VL, VNNI and BF16; amx means tiles for bf16 and int8. All other files are compiled once, for any processor.
+// VL, VNNI and BF16; amx means VBMI and tiles for bf16 and int8. All other files are compiled once, for any processor.
 //
 // A kernel file hands its functions on in one table:
 //

@@ -17,6 +17,7 @@ struct Job {
   std::int64_t num_tasks;
   std::int64_t rows_per_task;
   std::int64_t num_pairs;
+  bool has_begun[kMaxThreads];  // begin_groups has filled the thread's scratch
 };
 
 char* scratch_of(const Job& job, int thread) { return job.scratch + thread * job.scratch_bytes; }
@@ -34,6 +35,15 @@ void rows_task(void* context, int index, int) {
   const Job& job = *static_cast<const Job*>(context);
   const std::int64_t first = index * job.num_units / job.num_tasks;
   job.table->rows(job.work, first, (index + 1) * job.num_units / job.num_tasks);
+}
+
+void groups_task(void* context, int index, int thread) {
+  Job& job = *static_cast<Job*>(context);
+  char* const scratch = scratch_of(job, thread);
+  if (!job.has_begun[thread]) job.table->begin_groups(job.work, scratch);
+  job.has_begun[thread] = true;
+  const std::int64_t first = index * job.num_units / job.num_tasks;
+  job.table->groups(job.work, first, (index + 1) * job.num_units / job.num_tasks, scratch);
 }
 
 // Neighbouring tasks share their rows, which then lie in the shared cache.
@@ -57,10 +67,10 @@ void prepare_rows(Job& job) {
   run_tasks(static_cast<int>((num_rows + job.rows_per_task - 1) / job.rows_per_task), prepare_task, &job);
 }
 
-void run_rows(Job& job) {
+void run_units(Job& job, void (*task)(void* context, int index, int thread)) {
   job.num_units = num_units_of(*job.work.linear);
   job.num_tasks = std::min<std::int64_t>(job.num_units, kTasksPerThread * num_threads());
-  run_in_ranges(static_cast<int>(job.num_tasks), rows_task, &job);
+  run_in_ranges(static_cast<int>(job.num_tasks), task, &job);
 }
 
 void run_tiles(Job& job) {
@@ -75,15 +85,16 @@ void run_tiles(Job& job) {
 }
 
 // Lay prepared rows and scratch out in the workspace.
-void lay_out(Job& job, bool is_tiled) {
+void lay_out(Job& job, std::int64_t way) {
   const CynLinear& linear = *job.work.linear;
   Prepared& x = job.work.x;
-  x = prepared_for(linear, is_tiled);
+  x = prepared_for(linear, way == CYN_TILES);
   const std::int64_t rows = up_to(job.work.call->num_rows, kBlockRows);
   const std::int64_t values = rows * x.row_bytes, scales = up_to(rows * x.num_groups * 4, 64);
   const std::int64_t tile_rows = std::min(rows, rows_of_panel(x));
   job.scratch_bytes = up_to(linear.padded_columns * 4, 4096);
-  if (is_tiled) job.scratch_bytes = std::max(job.scratch_bytes, job.table->tile_scratch(job.work, tile_rows));
+  if (way == CYN_TILES) job.scratch_bytes = std::max(job.scratch_bytes, job.table->tile_scratch(job.work, tile_rows));
+  if (way == CYN_GROUPS) job.scratch_bytes = std::max(job.scratch_bytes, job.table->group_scratch(job.work, rows));
   const std::int64_t all = values + 2 * scales + num_threads() * job.scratch_bytes;
   x.values = workspace(static_cast<std::size_t>(all));
   x.scales = reinterpret_cast<float*>(x.values + values);
@@ -106,8 +117,8 @@ CYN_API void cyn_linear(const CynLinear* linear, const CynLinearCall* call) {
   job.table = &CYN_SELECT(linear_table);
   job.work.linear = linear;
   job.work.call = call;
-  const bool in_tiles = is_tiled(*job.table, *linear, call->way, call->num_rows);
-  lay_out(job, in_tiles);
+  const std::int64_t way = way_of(*job.table, *linear, call->way, call->num_rows);
+  lay_out(job, way);
   prepare_rows(job);
-  in_tiles ? run_tiles(job) : run_rows(job);
+  way == CYN_TILES ? run_tiles(job) : run_units(job, way == CYN_GROUPS ? groups_task : rows_task);
 }

@@ -21,9 +21,11 @@
 // rounded to it; against int8 each row is quantised to int8 by its largest magnitude, against int4 each group
 // of a row. A row that holds an infinity or NaN gives NaN in every output: a quantised code could not tell.
 //
-// Two ways to compute: `rows` (dot products, one pass over the weights for up to 4 rows) and `tiles` (AMX).
-// Each gives a row the same bits whatever rows stand beside it. int8 sums are exact and give the same bits in
-// both ways; bfloat16 and int4 round differently, so a caller that wants a row's bits fixed fixes the way.
+// Ways to compute: `rows` (dot products, one pass over the weights for up to 4 rows), `tiles` (AMX) and, of int4
+// with tiles, `groups` (AMX, a tile of whole numbers a group); where there are no tiles all are `rows`. Each gives
+// a row the same bits whatever rows stand beside it. int8 sums are exact and give the same bits in all ways, and
+// `groups` gives those of `rows`; else `rows` and `tiles` round differently, so a caller that wants a row's bits
+// fixed fixes the way.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +41,7 @@ enum CynActivation : std::int64_t {
   CYN_GELU_TANH = 3,
   CYN_RELU = 4,
 };
-enum CynWay : std::int64_t { CYN_AUTO = 0, CYN_ROWS = 1, CYN_TILES = 2 };
+enum CynWay : std::int64_t { CYN_AUTO = 0, CYN_ROWS = 1, CYN_TILES = 2, CYN_GROUPS = 3 };
 
 // A packed matrix. The caller fills the first four fields and the pointers; cyn_linear_layout the others.
 struct CynLinear {

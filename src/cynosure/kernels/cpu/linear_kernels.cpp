@@ -3,7 +3,7 @@
 #include "prepare.h"
 
 #if CYN_LEVEL >= CYN_AMX
-#include "linear_tiles.h"
+#include "linear_group_tiles.h"
 #endif
 
 namespace cynosure {
@@ -36,9 +36,9 @@ static void rows(const LinearWork& work, std::int64_t first, std::int64_t last) 
 }
 
 #if CYN_LEVEL >= CYN_AMX
-const LinearTable linear_table = {prepare, rows, tiles, tile_scratch};
+const LinearTable linear_table = {prepare, rows, tiles, tile_scratch, groups, begin_groups, group_scratch};
 #else
-const LinearTable linear_table = {prepare, rows, nullptr, nullptr};
+const LinearTable linear_table = {prepare, rows, nullptr, nullptr, nullptr, nullptr, nullptr};
 #endif
 
 }  // namespace CYN_VARIANT

@@ -5,9 +5,12 @@
 
 namespace cynosure {
 
-// With fewer rows dot products are faster; int4 codes must first be unpacked for tiles.
+// With fewer rows the way before is faster: dot products, then groups where there are any, then tiles.
 constexpr std::int64_t kFirstTiledRows = 1;
-constexpr std::int64_t kFirstTiledRowsOfInt4 = 9;
+constexpr std::int64_t kFirstGroupedRows = 5;
+constexpr std::int64_t kFirstTiledRowsOfNarrowGroups = 41;
+constexpr std::int64_t kFirstTiledRowsOfWideGroups = 129;
+constexpr std::int64_t kWideGroup = 128;
 constexpr std::int64_t kTasksPerThread = 8;       // enough that nobody waits long for the last one
 // Up to so many rows a product waits for its weights: threads stream a range of them each.
 constexpr std::int64_t kMaxStreamedRows = 64;
@@ -18,13 +21,19 @@ inline std::int64_t up_to(std::int64_t n, std::int64_t unit) { return (n + unit 
 // A block, or a gate and its up.
 inline std::int64_t num_units_of(const CynLinear& linear) { return linear.num_blocks / (linear.is_gated ? 2 : 1); }
 
+// Each group of a row costs the same, however wide it is.
 inline std::int64_t first_tiled_rows(const CynLinear& linear) {
-  return linear.type == CYN_INT4 ? kFirstTiledRowsOfInt4 : kFirstTiledRows;
+  if (linear.type != CYN_INT4) return kFirstTiledRows;
+  return linear.group < kWideGroup ? kFirstTiledRowsOfNarrowGroups : kFirstTiledRowsOfWideGroups;
 }
 
-inline bool is_tiled(const LinearTable& table, const CynLinear& linear, std::int64_t way, std::int64_t num_rows) {
-  if (table.tiles == nullptr || linear.type == CYN_FLOAT32) return false;
-  return way == CYN_TILES || (way == CYN_AUTO && num_rows >= first_tiled_rows(linear));
+// How so many rows are computed where `way` is asked for: CYN_ROWS, CYN_TILES or CYN_GROUPS.
+inline std::int64_t way_of(const LinearTable& table, const CynLinear& linear, std::int64_t way, std::int64_t num_rows) {
+  if (table.tiles == nullptr || linear.type == CYN_FLOAT32) return CYN_ROWS;
+  const bool has_groups = linear.type == CYN_INT4 && linear.group <= kMaxTiledGroup;
+  if (way == CYN_AUTO && num_rows >= first_tiled_rows(linear)) return CYN_TILES;
+  if (way == CYN_AUTO) way = num_rows < kFirstGroupedRows ? CYN_ROWS : CYN_GROUPS;
+  return way == CYN_GROUPS && !has_groups ? CYN_ROWS : way;
 }
 
 // What rows become, without the memory for them.

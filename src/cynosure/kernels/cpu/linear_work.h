@@ -11,6 +11,7 @@ namespace cynosure {
 constexpr int kBlockRows = 16;    // rows of a packed block, and of a tile
 constexpr int kColumnPad = 64;    // columns are padded to a multiple of it
 constexpr int kMaxRowsAtOnce = 4; // rows that one pass of `rows` over the weights serves
+constexpr std::int64_t kMaxTiledGroup = 512;  // columns of a group that `groups` takes
 
 // Activations as the weights want them, one row behind the other.
 struct Prepared {
@@ -40,6 +41,12 @@ struct LinearTable {
                 std::int64_t last_row, char* scratch);
   // Bytes of scratch that `tiles` needs for so many rows.
   std::int64_t (*tile_scratch)(const LinearWork& work, std::int64_t num_rows);
+  // As `rows`, with the same bits, by tiles of integers, for int4 alone; null where there are none. `scratch` is a
+  // thread's own: begin_groups fills it with what all its calls for this work read.
+  void (*groups)(const LinearWork& work, std::int64_t first, std::int64_t last, char* scratch);
+  void (*begin_groups)(const LinearWork& work, char* scratch);
+  // Bytes of scratch that `groups` needs for so many rows.
+  std::int64_t (*group_scratch)(const LinearWork& work, std::int64_t num_rows);
 };
 
 }  // namespace cynosure
