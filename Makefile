@@ -83,6 +83,7 @@ docs: $(STAMPS)/serve ## draw the masks, list the models, write the figures of r
 	$(BIN)/python docs/draw_masks.py
 	$(BIN)/python docs/draw_memory.py
 	$(BIN)/python docs/draw_speed.py
+	$(BIN)/python docs/list_goals.py
 	$(BIN)/python docs/list_models.py
 	$(BIN)/python -m cynosure.evaluate.figures --write $(PAGES)
 

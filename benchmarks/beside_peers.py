@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import machine_limits
 from benchmarks.line_child import ChildEnded, LineChild
 from benchmarks.machine_limits import Limits
 from benchmarks.shapes import Shape
@@ -212,24 +213,40 @@ def busy_neighbour() -> Iterator[None]:
         neighbour.wait()
 
 
+def wanted(questions: Sequence[Question], names: Sequence[str] | None) -> list[Question]:
+    """The questions that these rows come of; all where no row is named."""
+    return [question for question in questions if names is None or set(names) & set(question.rows)]
+
+
 def measure(
-    setting: Setting, key: str, limits: Limits, patience: Patience, *, with_neighbour: bool, with_server: bool
-) -> Rows:
-    """All rows of a checkpoint in one code."""
-    rows: Rows = {}
+    setting: Setting,
+    key: str,
+    patience: Patience,
+    names: Sequence[str] | None = None,
+    *,
+    with_neighbour: bool,
+    with_server: bool,
+) -> tuple[Rows, Limits]:
+    """Rows of a checkpoint in one code, and the machine's limits, measured anew before each question."""
+    answers: list[tuple[Question, Found]] = []
+    limits: list[Limits] = []
     with started(setting, with_server) as children:
         told = {name: float(value) for name, value in children[0].told.items() if name != "ready"}
-        for question in QUESTIONS:
-            found = asked(children, question, patience)
-            for what, row in rows_of(question, found, setting, limits, told):
-                rows.setdefault(what, {})[key] = row
+        for question in wanted(QUESTIONS, names):
+            limits.append(machine_limits.measure(setting.num_threads))
+            answers.append((question, asked(children, question, patience)))
+        limits.append(machine_limits.measure(setting.num_threads))
         if with_neighbour:
             with busy_neighbour():
-                for question in BESIDE_A_NEIGHBOUR:
-                    found = asked(children, question, patience)
-                    for what, row in rows_of(question, found, setting, limits, told):
-                        rows.setdefault(what, {})[key] = row
-    return rows
+                answers += [
+                    (question, asked(children, question, patience)) for question in BESIDE_A_NEIGHBOUR
+                ]
+    best = machine_limits.best_of(limits)
+    rows: Rows = {}
+    for question, found in answers:
+        for what, row in rows_of(question, found, setting, best, told):
+            rows.setdefault(what, {})[key] = row
+    return rows, best
 
 
 def rows_of(

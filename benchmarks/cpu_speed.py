@@ -1,6 +1,7 @@
 """Compare our engine with its peers inside a process, at equal bits, and through our server. Prints rows.
 
-    python -m benchmarks.cpu_speed [--write] [--quick] [--shape qwen2.5-0.5b] [--bits int8] [--keep FOLDER]
+    python -m benchmarks.cpu_speed [--write] [--quick] [--shape qwen2.5-0.5b] [--bits int8]
+        [--row decode_x16] [--keep FOLDER]
 
 All compute the same random-weight checkpoint on all cores. Ours are whole steps of the engine, scheduler,
 passes, greedy sampling and events included; a peer's are passes without more than the largest logit:
@@ -25,7 +26,6 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import machine_limits
 from benchmarks.beside_peers import BITS, Patience, Setting, measure
 from benchmarks.shapes import LAST_FILE, SHAPES, write_checkpoint
 from benchmarks.speed_rows import key_of, lines_of, write_rows
@@ -51,10 +51,13 @@ def main() -> None:
     parser.add_argument("--bits", choices=BITS, action="append", help="repeatable (all)")
     parser.add_argument("--repeats", type=int, default=7, help="at most; five at least")
     parser.add_argument("--seconds", type=float, default=40.0, help="a question may take, after five times")
+    parser.add_argument("--row", action="append", help="ask for these rows, and what comes with them (all)")
     parser.add_argument("--without-server", action="store_true")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="where checkpoints stay (nowhere)")
     parser.add_argument("--peers", type=Path, default=Path(".peers"), help="where `make peers` put them")
     arguments = parser.parse_args()
+    # Peers are to wait as they would by themselves; it halves what transformers decodes.
+    os.environ.pop("OMP_WAIT_POLICY", None)
     threads = len(os.sched_getaffinity(0))
     patience = Patience(1 if arguments.quick else arguments.repeats, arguments.seconds)
     for shape in arguments.shape or DEFAULT_SHAPES:
@@ -62,14 +65,12 @@ def main() -> None:
             # No dot: one program takes what follows it for a suffix.
             folder = checkpoint_in(arguments.keep or Path(scratch), shape)
             for bits in arguments.bits or BITS:
-                # Anew for each, since a shared machine has better and worse minutes.
-                limits = machine_limits.measure(threads)
                 setting = Setting(SHAPES[shape], folder, bits, arguments.peers, threads)
-                rows = measure(
+                rows, limits = measure(
                     setting,
                     key_of(shape, bits),
-                    limits,
                     patience,
+                    arguments.row,
                     with_neighbour=bits == NEIGHBOUR_BITS,
                     with_server=not arguments.without_server,
                 )

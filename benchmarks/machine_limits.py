@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,14 @@ class Limits:
     def tera_per_s(self, bits: str) -> float | None:
         """The limit of products in these bits; codes of 4 bits are multiplied as those of 8."""
         return self.bf16_tera_per_s if bits == "bf16" else self.int8_tera_per_s
+
+
+def best_of(found: Sequence[Limits]) -> Limits:
+    """The most that was reached at any time: what a machine does in a bad minute is no limit."""
+    bf16 = [limits.bf16_tera_per_s for limits in found if limits.bf16_tera_per_s is not None]
+    int8 = [limits.int8_tera_per_s for limits in found if limits.int8_tera_per_s is not None]
+    read = max(limits.read_gb_per_s for limits in found)
+    return Limits(read, max(bf16, default=None), max(int8, default=None))
 
 
 def compiled(folder: Path) -> ctypes.CDLL:

@@ -186,6 +186,18 @@ def test_texts_are_the_same_each_time() -> None:
     assert lengths[-1] > 4 * lengths[100]
 
 
+def test_rows_can_be_asked_for_by_name() -> None:
+    questions = beside_peers.QUESTIONS
+    assert beside_peers.wanted(questions, None) == list(questions)
+    assert [question.line for question in beside_peers.wanted(questions, ["prefill_4096"])] == ["1 16 4096"]
+    assert beside_peers.wanted(questions, ["neighbour_x16"]) == []
+
+
+def test_a_limit_is_the_best_of_all_minutes() -> None:
+    found = [Limits(40.0, 9.0, None), Limits(50.0, None, None), Limits(30.0, 11.0, None)]
+    assert machine_limits.best_of(found) == Limits(50.0, 11.0, None)
+
+
 @pytest.fixture
 def draw_speed() -> ModuleType:
     spec = importlib.util.spec_from_file_location("draw_speed", DOCS / "draw_speed.py")

@@ -8,6 +8,8 @@
 namespace cynosure {
 namespace {
 
+constexpr std::int64_t kFewRows = 3;  // that are prepared before a thread would be awake
+
 struct Job {
   LinearWork work;
   const LinearTable* table;
@@ -63,7 +65,7 @@ void streamed_tiles_task(void* context, int index, int thread) {
 
 void prepare_rows(Job& job) {
   const std::int64_t num_rows = job.work.call->num_rows;
-  job.rows_per_task = num_rows <= kFirstTiledRows ? num_rows : std::max<std::int64_t>(1, num_rows / (4 * num_threads()));
+  job.rows_per_task = num_rows <= kFewRows ? num_rows : std::max<std::int64_t>(1, num_rows / (4 * num_threads()));
   run_tasks(static_cast<int>((num_rows + job.rows_per_task - 1) / job.rows_per_task), prepare_task, &job);
 }
 
