@@ -236,11 +236,10 @@ def measure(
             limits.append(machine_limits.measure(setting.num_threads))
             answers.append((question, asked(children, question, patience)))
         limits.append(machine_limits.measure(setting.num_threads))
-        if with_neighbour:
+        beside = wanted(BESIDE_A_NEIGHBOUR, names) if with_neighbour else []
+        if beside:
             with busy_neighbour():
-                answers += [
-                    (question, asked(children, question, patience)) for question in BESIDE_A_NEIGHBOUR
-                ]
+                answers += [(question, asked(children, question, patience)) for question in beside]
     best = machine_limits.best_of(limits)
     rows: Rows = {}
     for question, found in answers:

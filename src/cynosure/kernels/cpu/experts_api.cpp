@@ -114,7 +114,7 @@ void gather_task(void* context, int index, int) {
 void multiply(const Job& job, const ExpertTask& task, const LinearWork& work, int thread) {
   char* const scratch = reinterpret_cast<char*>(scratch_of(job, thread));
   if (job.plan.experts[task.experts].is_tiled) {
-    job.table.tiles(work, task.first, task.first + 1, task.first_row, task.last_row, scratch);
+    job.table.tiles(work, task.first, task.last, task.first_row, task.last_row, scratch);
   } else if (job.plan.experts[task.experts].is_grouped) {
     job.table.begin_groups(work, scratch);
     job.table.groups(work, task.first, task.last, scratch);

@@ -46,10 +46,12 @@ void cut_product(const ExpertsPlan& plan, const CynLinear& like, std::int64_t nu
   const std::int64_t panel = rows_of_panel(prepared_for(like, true));
   for (std::int64_t at = 0; at < static_cast<std::int64_t>(plan.experts.size()); ++at) {
     const ExpertRows& rows = plan.experts[at];
-    if (!rows.is_tiled) {
-      const std::int64_t pieces = (num_units + wanted - 1) / wanted;
+    // Few rows wait for their weights: a task streams a run of them.
+    if (!rows.is_tiled || rows.num_rows <= std::min(kMaxStreamedRows, panel)) {
+      const std::int64_t num_parts = rows.is_tiled ? num_pairs : num_units;
+      const std::int64_t pieces = std::min(num_parts, (num_units + wanted - 1) / wanted);
       for (std::int64_t i = 0; i < pieces; ++i) {
-        tasks.push_back({at, num_units * i / pieces, num_units * (i + 1) / pieces, 0, rows.num_rows});
+        tasks.push_back({at, num_parts * i / pieces, num_parts * (i + 1) / pieces, 0, rows.num_rows});
       }
       continue;
     }

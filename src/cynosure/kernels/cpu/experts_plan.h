@@ -19,7 +19,7 @@ struct Pair {
   std::int64_t row, choice;
 };
 
-// Units of an expert for all its rows; or, where it is tiled, a pair of blocks for some of them.
+// Units of an expert for all its rows; or, where it is tiled, pairs of blocks for some of them.
 struct ExpertTask {
   std::int64_t experts;  // which of the plan's
   std::int64_t first, last, first_row, last_row;
