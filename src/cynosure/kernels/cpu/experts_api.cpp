@@ -181,7 +181,8 @@ void add_up_row(const Job& job, std::int64_t row, float* sum) {
   if (call.type == CYN_FLOAT32) {
     std::copy(sum, sum + n, static_cast<float*>(call.out) + row * call.out_stride);
   } else {
-    std::transform(sum, sum + n, static_cast<std::uint16_t*>(call.out) + row * call.out_stride, bf16_of_float);
+    auto* const out = static_cast<std::uint16_t*>(call.out) + row * call.out_stride;
+    for (std::int64_t i = 0; i < n; ++i) out[i] = bf16_of_float(sum[i]);
   }
 }
 
