@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,12 +12,14 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.fixture(scope="module")
-def list_goals() -> ModuleType:
+@pytest.fixture
+def list_goals(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location("list_goals", DOCS / "list_goals.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    # Where its dataclasses look their own module up.
+    monkeypatch.setitem(sys.modules, "list_goals", module)
     spec.loader.exec_module(module)
     return module
 
